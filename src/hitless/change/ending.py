@@ -1,0 +1,80 @@
+"""How a piece of foreign work ended: well, or with a reason in words. Watching it never raises and always
+ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from hitless.change.deadline import Deadline, DeadlinePassed
+from hitless.change.outcome import Refused
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CANCEL_GRACE_S: Final = 5.0
+"""How long cancelled work may take to end; after it, it is left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Generic[T]):
+    failure: Refused | None
+    """None if the work did what it should."""
+    result: T | None
+    """What it returned, even if too late; None if it did not return."""
+    seconds: float
+
+
+async def the_end_of(task: asyncio.Task[T], deadline: Deadline, what: str) -> Ended[T]:
+    """Wait until `task` is done, and no longer than the deadline: then it is cancelled.
+
+    A cancellation of the waiting task cancels `task` too, and is otherwise swallowed: the caller has to put
+    things back into order, and finds in the result that the work was cancelled. `what` is for the message:
+    "the commit did not end".
+    """
+    began = time.monotonic()
+    failure: Refused | None
+    if not await _is_done(task, deadline):
+        task.cancel()
+        await _is_done(task, Deadline.after(CANCEL_GRACE_S))
+        failure = Refused("deadline_passed", str(DeadlinePassed(what, deadline.seconds)))
+    else:
+        failure = _failure(task)
+    if not task.done():
+        log.error("%s, and it does not let itself be cancelled; it is left behind", what)
+    returned = task.done() and not task.cancelled() and task.exception() is None
+    return Ended(failure, task.result() if returned else None, time.monotonic() - began)
+
+
+async def _is_done(task: asyncio.Task[T], deadline: Deadline) -> bool:
+    while not task.done() and not deadline.expired:
+        try:
+            await asyncio.wait({task}, timeout=deadline.remaining())
+        except asyncio.CancelledError:
+            task.cancel()
+    return task.done()
+
+
+def _failure(task: asyncio.Task[T]) -> Refused | None:
+    if task.cancelled():
+        return Refused("cancelled", "it was cancelled before the change was committed")
+    error = task.exception()
+    return None if error is None else to_refusal(error)
+
+
+def to_refusal(error: BaseException) -> Refused:
+    """The reason that an exception stands for; one that nobody foresaw is an internal error with its
+    traceback.
+    """
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, DeadlinePassed):
+        return Refused("deadline_passed", str(error))
+    name = type(error).__name__
+    return Refused("internal_error", f"{name}: {error}", "".join(traceback.format_exception(error)))
