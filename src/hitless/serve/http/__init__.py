@@ -1,1 +1,1 @@
-from __future__ import annotations
+"""The HTTP/1.1 server that runs inside every worker."""

@@ -1,0 +1,438 @@
+"""One client connection: bytes in, exchanges out, one at a time.
+
+The state is in `states`, the parsing in `reader`, the answers in the exchange (`asgi`, `wsgi`,
+`websocket`); what happens when time runs out is in `timers`, when the worker drains in `drain`. Here they
+meet the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from hitless.serve.http.errors import RequestRefused
+from hitless.serve.http.facts import Facts, Listener
+from hitless.serve.http.reader import RequestReader
+from hitless.serve.http.states import NEXT, State, Step, stays_because, step
+
+if TYPE_CHECKING:
+    from hitless.serve.http.engine import Engine
+    from hitless.serve.http.exchange import Exchange
+    from hitless.serve.http.response import Response
+
+IDLE: Final = State.IDLE
+HEAD: Final = State.HEAD
+RECEIVING: Final = State.RECEIVING
+ANSWERING: Final = State.ANSWERING
+UNREAD: Final = State.UNREAD
+CLOSED: Final = State.CLOSED
+
+BYTES: Final = Step.BYTES
+HEAD_READ: Final = Step.HEAD_READ
+REQUEST_READ: Final = Step.REQUEST_READ
+ANSWERED: Final = Step.ANSWERED
+
+NEVER: Final = float("inf")
+UNREAD_LIMIT: Final = 256 * 1024
+"""Bytes of an unwanted request body that are read to save the connection; with more to come it is closed."""
+DISCARD_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes thrown away while a client is given the time to read our last words (RFC 9112, 9.6)."""
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one socket.
+
+    Attributes:
+        state: where it stands.
+        exchange: the request being answered, or None.
+        deadline: on the engine's clock; what happens then depends on the state.
+        last: the next response is the last one here.
+        offered: it was offered to another worker; that happens once.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_kept",
+        "_reading",
+        "client",
+        "deadline",
+        "discarded",
+        "engine",
+        "exchange",
+        "half_closed",
+        "last",
+        "leaving",
+        "listener",
+        "offered",
+        "opened",
+        "peer",
+        "reader",
+        "scheme",
+        "served",
+        "server",
+        "sock",
+        "state",
+        "stuck_since",
+        "transport",
+        "trusted",
+        "unsent",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, engine: Engine, sock: socket.socket, listener: Listener, facts: Facts | None) -> None:
+        options = engine.options
+        self.engine = engine
+        self.sock = sock
+        self.listener = listener
+        self.state = State.OPENING
+        self.reader = RequestReader(
+            header_bytes=options.header_bytes, headers=options.headers, body_bytes=options.body_bytes
+        )
+        self.exchange: Exchange | None = None
+        self.deadline = NEVER
+        self.last = self.offered = self.half_closed = self.write_paused = self.trusted = False
+        self.leaving: asyncio.TimerHandle | None = None
+        self.discarded = self.unsent = 0
+        self.stuck_since = 0.0
+        self._kept = b""
+        self._reading = True
+        self._drained: asyncio.Event | None = None
+        self.scheme = listener.scheme
+        self.server: tuple[str, int | None] = listener.server
+        self.peer: tuple[str, int] | None = None if facts is None else facts.peer
+        self.client: tuple[str, int] | None = None
+        self.served = 0 if facts is None else facts.served
+        self.opened = engine.unix_now() if facts is None else facts.opened
+
+    # The transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        self.state = step(self.state, Step.OPENED)
+        self.engine.introduce(self)
+        self.deadline = self.engine.now + self.engine.options.keep_alive
+        if self.engine.drain_plan is not None:
+            # Not at once: a transport is not ready to be paused while it introduces itself.
+            self.engine.loop.call_soon(self.engine.drain_plan.settle, self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.state is IDLE:
+            self.state = NEXT[IDLE, BYTES]
+            self._read(data)
+            if self.state is HEAD:
+                self.deadline = self.engine.now + self.engine.options.header_timeout
+        else:
+            _ON_DATA[self.state](self, data)
+
+    def eof_received(self) -> bool:
+        """The client sends no more. A client that only shut down its sending side still gets the response
+        it waits for.
+        """
+        if self.state is not ANSWERING or self.listener.ssl is not None or self.exchange is None:
+            return False
+        self.half_closed = True
+        # It may as well be gone altogether: TCP cannot tell. So the application learns of it and may stop;
+        # if it goes on, we send.
+        self.exchange.client_left()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.state is not CLOSED:
+            self.state = step(self.state, Step.LOST)
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.disconnected()
+        self._release_writers()
+        if self.leaving is not None:
+            self.leaving.cancel()
+        self.exchange = None
+        self._kept = b""
+        self.reader.close()
+        self.engine.discard(self)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self._release_writers()
+        if self.exchange is not None:
+            self.exchange.writable()
+        if self.engine.drain_plan is not None and self.state is IDLE:
+            self.engine.loop.call_soon(self.engine.drain_plan.settle, self)
+
+    # Reading.
+
+    def _read(self, data: bytes) -> None:
+        reader = self.reader
+        try:
+            rest = reader.feed(data)
+        except RequestRefused as refusal:
+            self.refuse(refusal.status, refusal.why)
+            return
+        if rest:
+            self._kept = rest
+        if self.state is HEAD:
+            if not reader.headed:
+                return
+            self._begin()
+        elif reader.held or reader.complete:
+            self._receive()
+        if self._kept and self.state is ANSWERING:
+            self.pause_reading()
+
+    def _begin(self) -> None:
+        """The head is complete: start the application."""
+        engine = self.engine
+        if engine.is_full():
+            self.refuse(503, "too many requests in flight", (b"retry-after", b"1"))
+            return
+        self.deadline = NEVER
+        if self.reader.complete:
+            self.state = NEXT[HEAD, REQUEST_READ]
+        else:
+            self.state = NEXT[HEAD, HEAD_READ]
+            self.deadline = engine.now + engine.options.body_timeout
+        engine.counters.requests += 1
+        try:
+            self.exchange = engine.begin(self)
+        except RequestRefused as refusal:
+            self.refuse(refusal.status, refusal.why)
+
+    def _receive(self) -> None:
+        """Some of the body came."""
+        reader, exchange = self.reader, self.exchange
+        if reader.complete:
+            self.state = NEXT[self.state, REQUEST_READ]
+            self.deadline = NEVER
+        else:
+            self.deadline = self.engine.now + self.engine.options.body_timeout
+        if exchange is not None:
+            exchange.receive_body()
+            return
+        self.discarded += len(reader.take())
+        if self.state is IDLE:
+            self._next()
+        elif self.discarded > UNREAD_LIMIT:
+            self.end()
+
+    def _keep_bytes(self, data: bytes) -> None:
+        """Bytes of a later message wait here; the kernel keeps those that follow them."""
+        self._kept += data
+        self.pause_reading()
+
+    def _websocket_data(self, data: bytes) -> None:
+        assert self.exchange is not None
+        self.exchange.receive_data(data)
+
+    def _discard(self, data: bytes) -> None:
+        self.discarded += len(data)
+        if self.discarded > DISCARD_LIMIT:
+            self.abort()
+
+    def pause_reading(self) -> None:
+        """Leave further bytes to the kernel."""
+        if self._reading:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again, unless bytes are kept."""
+        if not self._reading and not self._kept and not self.transport.is_closing():
+            self._reading = True
+            self.transport.resume_reading()
+
+    def pause_body(self) -> None:
+        """The application does not keep up with the body: let the client wait, without a deadline."""
+        self.deadline = NEVER
+        self.pause_reading()
+
+    def resume_body(self) -> None:
+        """The application has taken what there was."""
+        if not self._reading and self.state is RECEIVING:
+            self.deadline = self.engine.now + self.engine.options.body_timeout
+            self.resume_reading()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether bytes of the client reach us."""
+        return self._reading
+
+    # Answering.
+
+    def must_close(self, response: Response, *, more: bool) -> bool:
+        """Whether the head that is being made must say `Connection: close`."""
+        if self.last or (self.half_closed and not self._kept):
+            return True
+        if more or self.state is not RECEIVING:
+            return False
+        # The application does not want the rest of the body; is it worth reading?
+        return self.reader.length > UNREAD_LIMIT or response.awaits_continue
+
+    def answered(self, response: Response) -> None:
+        """The response is complete."""
+        self.engine.answered(self, response)
+        self.served += 1
+        self.exchange = None
+        if not response.keep:
+            self.end()
+            return
+        self.state = NEXT[self.state, ANSWERED]
+        if self.state is IDLE:
+            self._next()
+            return
+        self.discarded = len(self.reader.take())
+        self.deadline = self.engine.now + self.engine.options.body_timeout
+        self.resume_reading()
+
+    def _next(self) -> None:
+        """Idle again: what came meanwhile is next."""
+        engine = self.engine
+        self.reader.reset()
+        self.deadline = engine.now + engine.options.keep_alive
+        kept = self._kept
+        if kept:
+            self._kept = b""
+            self.data_received(kept)
+            self.resume_reading()
+        elif self.half_closed:
+            self.end()
+        else:
+            if not self._reading:
+                self.resume_reading()
+            if engine.drain_plan is not None:
+                engine.drain_plan.settle(self)
+
+    def take_back(self, data: bytes) -> bytes:
+        """Bytes that came behind an upgrade request."""
+        kept, self._kept = self._kept + data, b""
+        return kept
+
+    def send_continue(self) -> None:
+        """Tell a client that waits for it to send its body."""
+        self.transport.write(CONTINUE)
+
+    def refuse(self, status: int, why: str, *fields: tuple[bytes, bytes]) -> None:
+        """Answer with an error of ours and close."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.disconnected()
+            self.exchange = None
+            if exchange.begun:
+                self.abort()
+                return
+        if self.state is not UNREAD:
+            self.engine.refused(self, status, why)
+            self.transport.write(self.engine.heads.plain(status, why, *fields))
+        self.end(patiently=True)
+
+    def end(self, *, patiently: bool = False) -> None:
+        """Close after what is queued.
+
+        A socket that is closed with unread bytes resets the connection, and the client loses what we said
+        last; so where bytes are (or may be) on their way, our side is closed first and theirs read for a
+        while (RFC 9112, 9.6).
+        """
+        patiently = patiently or bool(self._kept) or self.state is UNREAD or self.state is RECEIVING
+        self.state = step(self.state, Step.END)
+        self._kept = b""
+        self.discarded = 0
+        if patiently and self.transport.can_write_eof() and not self.half_closed:
+            self.deadline = self.engine.now + self.engine.closing_time
+            self.transport.write_eof()
+            self.resume_reading()
+        else:
+            self.deadline = NEVER  # the write timeout watches over what is queued
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what is queued is lost."""
+        self.deadline = NEVER
+        self.transport.abort()
+
+    # Writing.
+
+    def _release_writers(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    async def wait_writable(self) -> None:
+        """Until the client has taken enough of what was written, or is gone."""
+        while self.write_paused and self.state is not CLOSED:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    # Moving to another worker.
+
+    def stays_because(self) -> str | None:
+        """Why this connection must not move to another process now; None if it may."""
+        if self.state is State.OPENING or self.state is CLOSED:
+            return stays_because(
+                self.state, encrypted=False, last=False, kept_bytes=0, unsent_bytes=0, closing=False
+            )
+        return stays_because(
+            self.state,
+            encrypted=self.listener.ssl is not None,
+            last=self.last or self.half_closed,
+            kept_bytes=len(self._kept),
+            unsent_bytes=self.transport.get_write_buffer_size(),
+            closing=self.transport.is_closing(),
+        )
+
+    def offer(self) -> None:
+        """Stop reading and every timer; the connection is about to be offered."""
+        self.state = step(self.state, Step.OFFER)
+        self.offered = True
+        self.deadline = NEVER
+        self.pause_reading()
+
+    def release(self) -> tuple[int, Facts]:
+        """The descriptor, still owned by this connection, and what must travel with it."""
+        return self.sock.fileno(), Facts(
+            listener=self.listener.key, peer=self.peer, served=self.served, opened=self.opened
+        )
+
+    def forget(self) -> None:
+        """The taker has acknowledged: close our copy. The client sees nothing, the other copy keeps the
+        connection.
+        """
+        if self.state is CLOSED:
+            return  # it was cut meanwhile
+        self.state = step(self.state, Step.TAKEN)
+        self.engine.counters.handed_over += 1
+        self.transport.abort()
+        self.engine.discard(self)
+
+    def keep(self) -> None:
+        """The offer was refused: go on here, for one more request at most."""
+        if self.state is CLOSED:
+            return  # it was cut meanwhile
+        self.state = step(self.state, Step.KEPT)
+        self.engine.counters.taken_back += 1
+        assert self.engine.drain_plan is not None
+        self.engine.drain_plan.stay(self)
+        self.resume_reading()
+
+
+def _ignore(connection: Connection, data: bytes) -> None:
+    """Nothing can come in this state; if it does, it came after the end."""
+
+
+_ON_DATA: Final[dict[State, Callable[[Connection, bytes], Any]]] = {
+    State.OPENING: _ignore,
+    State.HEAD: Connection._read,
+    State.RECEIVING: Connection._read,
+    State.ANSWERING: Connection._keep_bytes,
+    State.UNREAD: Connection._read,
+    State.WEBSOCKET: Connection._websocket_data,
+    State.OFFERED: _ignore,
+    State.CLOSING: Connection._discard,
+    State.CLOSED: _ignore,
+}

@@ -1,0 +1,297 @@
+"""Reads request messages from bytes, exactly one at a time; no sockets here.
+
+llhttp, given a buffer, parses on into the next message. We cannot let it: a response may have to be written
+first (and then the connection perhaps moved to another process), and a client could queue ten thousand
+requests in one packet. But httptools has no way to stop the parser. So the reader never gives it bytes that
+could belong to the next message:
+
+* a head ends with the first CRLFCRLF (llhttp is strict about bare LF), so it is fed up to there;
+* a body with Content-Length is fed exactly so many bytes;
+* a chunked body also ends with CRLFCRLF, though not every CRLFCRLF ends it: it is fed block by block, each
+  up to the next CRLFCRLF, until the parser says that the message is complete.
+
+This counts the framing twice, by the parser and by us. If the two disagree the request is refused: that is
+what request smuggling is made of.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+
+from hitless.serve.http.errors import RequestRefused
+from hitless.serve.http.fields import HOST, LOWER, MARKED
+
+END: Final = b"\r\n\r\n"
+METHODS: Final = {
+    name.encode(): name
+    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY")
+}
+OVERHEAD: Final = 16
+"""A chunked body may spend that many bytes of framing per byte of content, above one head's worth."""
+
+
+class RequestReader:
+    """One connection's reader. Feed it until `complete`, take what it found, `reset` it, feed it what was
+    left over.
+
+    Attributes:
+        headed: the head is complete; the fields below it are valid.
+        complete: the message was read to its end.
+        held: bytes of body that were read and not taken yet.
+        fields: header fields with lower-case names, in order.
+        marked: those of them that the server must act on, or None.
+        length: bytes of a Content-Length body still to come.
+        keep_alive: the client lets the connection go on.
+    """
+
+    __slots__ = (
+        "_body",
+        "_content",
+        "_hosts",
+        "_max_body",
+        "_max_fields",
+        "_max_head",
+        "_parser",
+        "_raw",
+        "_tail",
+        "chunked",
+        "complete",
+        "fields",
+        "headed",
+        "held",
+        "keep_alive",
+        "length",
+        "marked",
+        "method",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(self, *, header_bytes: int, headers: int, body_bytes: int | None) -> None:
+        self._max_head = header_bytes
+        self._max_fields = headers
+        self._max_body = body_bytes
+        self._parser: HttpRequestParser = HttpRequestParser(self)
+        self._body: list[bytes] = []
+        self.held = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Be ready for the next message."""
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.marked: dict[bytes, bytes] | None = None
+        self.headed = self.complete = self.chunked = False
+        self.upgrade: bytes | None = None
+        self.length = self._raw = self._hosts = self._content = 0
+        self._tail = b""
+
+    def close(self) -> None:
+        """Break the cycle of reader and parser."""
+        del self._parser
+
+    @property
+    def begun(self) -> bool:
+        """Whether more than empty lines came."""
+        return self.target != b"" or self._raw > len(END)
+
+    def feed(self, data: bytes) -> bytes:
+        """Read on, at most to the end of the message; returns the bytes after it.
+
+        Raises:
+            RequestRefused: with the status to answer.
+        """
+        size = len(data)
+        if not self.headed and not self._tail and data.find(END) == size - 4:
+            self._feed_head(data)
+            return b""
+        view = memoryview(data)
+        start = 0
+        while start < size and not self.complete:
+            end = self._block_end(data, start)
+            piece = view[start:end]
+            if self.headed:
+                self._feed_body(piece)
+            else:
+                self._feed_head(piece)
+            start = end
+        return data[start:] if start else data
+
+    def take(self) -> bytes:
+        """The body as far as it has come and was not taken before."""
+        body = self._body
+        if not body:
+            return b""
+        taken = body[0] if len(body) == 1 else b"".join(body)
+        self._body = []
+        self.held = 0
+        return taken
+
+    def _block_end(self, data: bytes, start: int) -> int:
+        """Where to stop feeding: after the next CRLFCRLF (which may have begun in what was fed before), or
+        the body's end.
+        """
+        if self.headed and not self.chunked:
+            return min(len(data), start + self.length)
+        tail = self._tail
+        if tail:
+            at = (tail + data[start : start + 3]).find(END)
+            if at >= 0:
+                self._tail = b""
+                return start + at + 4 - len(tail)
+        at = data.find(END, start)
+        if at >= 0:
+            self._tail = b""
+            return at + 4
+        end = (tail + data[max(start, len(data) - 3) :])[-3:]
+        self._tail = end if end[-1] in END else b""
+        return len(data)
+
+    def _feed_head(self, data: bytes | memoryview) -> None:
+        self._raw += len(data)
+        if self._raw > self._max_head:
+            raise RequestRefused(431, "the request's head is too long")
+        self._parse(data)
+        if self.headed:
+            self._check_head()
+
+    def _feed_body(self, data: memoryview) -> None:
+        before = self._content
+        self._raw += len(data)
+        self._parse(data)
+        if not self.chunked:
+            self.length -= len(data)
+            if self._content - before != len(data) or self.complete is not (self.length == 0):
+                raise RequestRefused(400, "the body does not have its length")
+        elif self._max_body is not None and self._content > self._max_body:
+            raise RequestRefused(413, "the request's body is too long")
+        elif self._raw > self._max_head * 2 + self._content * OVERHEAD:
+            raise RequestRefused(400, "the body consists of framing")
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            # The parser is past the head and believes that what follows is no HTTP; `_check_upgrade` decides.
+            return
+        except HttpParserInvalidMethodError as error:
+            raise RequestRefused(400, "unknown method") from error
+        except HttpParserError as error:
+            raise RequestRefused(400, str(error).lower() or "malformed request") from error
+
+    # What the parser calls.
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.headed:
+            return  # a trailer: it must not change how the message was understood
+        low = LOWER.get(name)
+        if low is None:
+            low = name.lower()
+            if low in MARKED:
+                self._mark(low, value)
+        elif low is HOST:
+            self._hosts += 1
+        self.fields.append((low, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        method = parser.get_method()
+        self.method: str = METHODS.get(method) or method.decode("ascii")
+        self.keep_alive: bool = parser.should_keep_alive()
+        self.headed = True
+
+    def on_body(self, data: bytes) -> None:
+        self._content += len(data)
+        self.held += len(data)
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+    # What we make of it.
+
+    def _mark(self, name: bytes, value: bytes) -> None:
+        if self.marked is None:
+            self.marked = {}
+        value = value.strip(b" \t")
+        earlier = self.marked.get(name)
+        self.marked[name] = value if earlier is None else earlier + b", " + value
+
+    def _check_head(self) -> None:
+        """Refuse what a parser lets through and a server must not."""
+        if len(self.fields) > self._max_fields:
+            raise RequestRefused(431, "too many header fields")
+        self.version: str = self._parser.get_http_version()
+        if self.version == "1.1":
+            if self._hosts != 1:
+                raise RequestRefused(400, "a request needs exactly one Host")
+        elif self.version != "1.0":
+            raise RequestRefused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        elif self._hosts > 1:
+            raise RequestRefused(400, "a request has at most one Host")
+        if self.target[0] != 0x2F or b"#" in self.target:
+            self._check_target()
+        if self.marked is not None:
+            self._check_framing(self.marked)
+
+    def _check_target(self) -> None:
+        """Forms of target that do not begin with a slash (RFC 9112, 3.2)."""
+        if self.method == "CONNECT":
+            raise RequestRefused(501, "this is not a proxy")
+        if b"#" in self.target:
+            raise RequestRefused(400, "a request target has no fragment")
+        if self.target == b"*" and self.method == "OPTIONS":
+            return
+        scheme, found, rest = self.target.partition(b"://")
+        if not found or scheme.lower() not in (b"http", b"https"):
+            raise RequestRefused(400, "malformed request target")
+        end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+        authority, path = rest[:end], rest[end:]
+        if not authority or b"@" in authority:
+            raise RequestRefused(400, "malformed request target")
+        self.target = path if path[:1] == b"/" else b"/" + path
+        # "MUST ignore the received Host header field (if any) and instead replace it" (RFC 9112, 3.2.2).
+        self.fields = [(HOST, authority), *(field for field in self.fields if field[0] != HOST)]
+
+    def _check_framing(self, marked: dict[bytes, bytes]) -> None:
+        coding = marked.get(b"transfer-encoding")
+        if coding is not None:
+            if self.version == "1.0":
+                raise RequestRefused(400, "HTTP/1.0 has no Transfer-Encoding")
+            if coding.lower() != b"chunked":
+                status = 501 if coding.lower().endswith(b"chunked") else 400
+                raise RequestRefused(status, "the only transfer coding spoken here is chunked")
+            self.chunked = True
+        else:
+            self.length = int(marked.get(b"content-length", b"0"))
+            if self._max_body is not None and self.length > self._max_body:
+                raise RequestRefused(413, "the request's body is too long")
+        upgrade = marked.get(b"upgrade")
+        if upgrade is not None and self._parser.should_upgrade():
+            self._check_upgrade(upgrade)
+        elif self.complete is not (not self.chunked and self.length == 0):
+            raise RequestRefused(400, "the body's length is unclear")
+
+    def _check_upgrade(self, upgrade: bytes) -> None:
+        """Go on as if the field were not there, unless it asks for a WebSocket.
+
+        RFC 9110, 7.8: a server may ignore Upgrade. Java's and curl's clients send `h2c` with requests that
+        have bodies. The parser has left HTTP by now and forgotten about the body; a made-up head brings it
+        back.
+        """
+        if upgrade.lower() == b"websocket" and self.method == "GET" and not self.chunked and not self.length:
+            self.upgrade = b"websocket"
+            return
+        if not self.chunked and not self.length:
+            return
+        known = (self.target, self.fields, self.method, self.keep_alive, self.length)
+        framing = b"transfer-encoding: chunked" if self.chunked else b"content-length: %d" % self.length
+        self.complete = False
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + END)
+        self.target, self.fields, self.method, self.keep_alive, self.length = known
