@@ -27,7 +27,8 @@ def access_log(kind: str, write: Callable[[str], None] | None) -> Access | None:
     """The access log of an engine; None for `off`."""
     if kind == "off":
         return None
-    return {"common": _Common, "json": _Json}[kind](write or _to_stdout)
+    write = write or _to_stdout
+    return _Json(write) if kind == "json" else _Common(write)
 
 
 def _to_stdout(line: str) -> None:

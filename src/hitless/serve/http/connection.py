@@ -141,12 +141,13 @@ class Connection(asyncio.Protocol):
         self.exchange.client_left()
         return True
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - named by the protocol
         if self.state is not CLOSED:
             self.state = step(self.state, Step.LOST)
         exchange = self.exchange
         if exchange is not None:
             exchange.disconnected()
+            self.engine.broken_off(self, exchange)
         self._release_writers()
         if self.leaving is not None:
             self.leaving.cancel()
@@ -327,7 +328,7 @@ class Connection(asyncio.Protocol):
                 self.abort()
                 return
         if self.state is not UNREAD:
-            self.engine.refused(self, status, why)
+            self.engine.refused(self, exchange, status)
             self.transport.write(self.engine.heads.plain(status, why, *fields))
         self.end(patiently=True)
 
@@ -408,7 +409,6 @@ class Connection(asyncio.Protocol):
         self.state = step(self.state, Step.TAKEN)
         self.engine.counters.handed_over += 1
         self.transport.abort()
-        self.engine.discard(self)
 
     def keep(self) -> None:
         """The offer was refused: go on here, for one more request at most."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
+from hitless.serve.http.access import CLIENT_LEFT, access_log
 from hitless.serve.http.connection import Connection
 from hitless.serve.http.drain import Drain, Give
 from hitless.serve.http.exchange import Exchange
@@ -54,6 +55,7 @@ class Engine:
         self.options = options
         self.loop = loop
         self.log = log
+        self.access = access_log(options.access, access)
         self.counters = Counters()
         self.heads = Heads(options.server_name)
         self.forwarded = Forwarded(options.forwarded_allow_ips)
@@ -68,6 +70,7 @@ class Engine:
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._on_empty = on_empty
+        self._is_empty_told = False
         self._ids = itertools.count(1)
         self._id_prefix = ""
         self._start_interface()
@@ -164,6 +167,7 @@ class Engine:
 
     def _open(self, connection: Connection) -> None:
         self._connections.add(connection)
+        self._is_empty_told = False
         self.sweep.start()
         task = self.loop.create_task(self._connect(connection))
         self._opening.add(task)
@@ -224,6 +228,8 @@ class Engine:
     def begin(self, connection: Connection) -> Exchange:
         """Start the application on the request that a connection has just read."""
         exchange = self.exchange_type(connection)
+        if self.access is not None:
+            exchange.began = time.monotonic()
         self.running.add(exchange)
         exchange.start()
         return exchange
@@ -231,10 +237,19 @@ class Engine:
     def answered(self, connection: Connection, response: Response) -> None:
         """A response is complete."""
         self.counters.responses[response.status // 100] += 1
+        if self.access is not None:
+            self.access(connection, response, response.status, response.written)
 
-    def refused(self, connection: Connection, status: int, why: str) -> None:
-        """An error reply of ours."""
+    def refused(self, connection: Connection, response: Response | None, status: int) -> None:
+        """An error reply of ours; `response` is what the application would have answered, if it was asked."""
         self.counters.responses[status // 100] += 1
+        if self.access is not None:
+            self.access(connection, response, status, 0)
+
+    def broken_off(self, connection: Connection, response: Response) -> None:
+        """The connection was lost before the response was complete."""
+        if self.access is not None:
+            self.access(connection, response, response.status or CLIENT_LEFT, response.written)
 
     def finished(self, exchange: Exchange) -> None:
         """The application has returned."""
@@ -243,7 +258,10 @@ class Engine:
             self._look_if_empty()
 
     def _look_if_empty(self) -> None:
-        if self._on_empty is not None and not self._connections and not self.running:
+        if self._connections or self.running or self._is_empty_told:
+            return
+        self._is_empty_told = True
+        if self._on_empty is not None:
             self._on_empty()
 
     def new_id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hitless.serve.http.errors import RequestRefused
-from hitless.serve.http.response import Response, sane_id
+from hitless.serve.http.response import Response
 
 if TYPE_CHECKING:
     from hitless.serve.http.connection import Connection
@@ -18,12 +18,11 @@ class Exchange(Response):
         is_told_to_end: a draining worker has asked this stream to end.
     """
 
-    __slots__ = ("_request_id", "is_told_to_end")
+    __slots__ = ("is_told_to_end",)
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.is_told_to_end = False
-        self._request_id = ""
         if self.marked is not None:
             self._expect(self.marked)
 
@@ -116,11 +115,3 @@ class Exchange(Response):
         else:
             self.gone = True
             self.connection.abort()
-
-    @property
-    def request_id(self) -> str:
-        """The client's X-Request-ID if it is sane, else one of ours."""
-        if not self._request_id:
-            given = sane_id(self.marked.get(b"x-request-id", b"")) if self.marked is not None else b""
-            self._request_id = given.decode() if given else self.connection.engine.new_id()
-        return self._request_id

@@ -36,7 +36,11 @@ SPECIAL: Final[dict[bytes, int]] = {
 def http_date(now: float) -> bytes:
     """An IMF-fixdate (RFC 9110, 5.6.7); strftime would follow the locale."""
     year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(now)
-    return f"{_DAYS[weekday]}, {day:02d} {_MONTHS[month - 1]} {year:04d} {hour:02d}:{minute:02d}:{second:02d} GMT".encode()
+    text = (
+        f"{_DAYS[weekday]}, {day:02d} {_MONTHS[month - 1]} {year:04d} "
+        f"{hour:02d}:{minute:02d}:{second:02d} GMT"
+    )
+    return text.encode()
 
 
 class Heads:

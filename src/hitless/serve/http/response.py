@@ -34,15 +34,19 @@ class Response:
     Attributes:
         connection: where it goes.
         method: of the request.
+        began: when the request was read, on the monotonic clock; noted for the access log only.
         begun: the head was written (or at least handed to the transport).
         complete: nothing more will be written.
         gone: the client is not there any more; what is written goes nowhere.
         awaits_continue: the client holds its body back until it is told to go on.
+        since: when the request was read, on the engine's coarse clock.
         event_stream: the application said that this is a stream of server-sent events.
     """
 
     __slots__ = (
+        "_request_id",
         "awaits_continue",
+        "began",
         "begun",
         "chunked",
         "complete",
@@ -76,6 +80,8 @@ class Response:
         self.status = 0
         self.left = UNKNOWN
         self.written = 0
+        self._request_id = ""
+        self.began = 0.0
         self.since = connection.engine.now
 
     # Writing.
@@ -214,6 +220,14 @@ class Response:
             if given:
                 framing += b"x-request-id: " + given + b"\r\n"
         return framing
+
+    @property
+    def request_id(self) -> str:
+        """The client's X-Request-ID if it is sane, else one of ours."""
+        if not self._request_id:
+            given = sane_id(self.marked.get(b"x-request-id", b"")) if self.marked is not None else b""
+            self._request_id = given.decode() if given else self.connection.engine.new_id()
+        return self._request_id
 
 
 def sane_id(given: bytes) -> bytes:
