@@ -65,6 +65,9 @@ CREATE TABLE IF NOT EXISTS change (
 """
 DAMAGED: Final = "the journal file is damaged"
 NEWER: Final = "the journal was written by a newer version"
+SELECT_APPLIED: Final = (
+    "SELECT c.id, c.at, c.generation, s.hash, s.json FROM change c JOIN settings s ON s.hash = c.settings"
+)
 LAST_APPLIED: Final = "SELECT max(id) FROM change WHERE status = 'applied' AND settings IS NOT NULL"
 
 
@@ -148,12 +151,15 @@ class Journal:
 
     def applied(self) -> Applied | None:
         """The settings that were last applied, or None if none ever were."""
-        row = self._transaction(
-            lambda db: db.execute(
-                "SELECT c.id, c.at, c.generation, s.hash, s.json FROM change c"
-                f" JOIN settings s ON s.hash = c.settings WHERE c.id = ({LAST_APPLIED})"
-            ).fetchone()
-        )
+        return self._applied(f"c.id = ({LAST_APPLIED})")
+
+    def applied_before(self) -> Applied | None:
+        """The settings that were applied before the last ones, or None: what a rollback goes back to."""
+        return self._applied(f"c.status = 'applied' AND c.id < ({LAST_APPLIED}) ORDER BY c.id DESC LIMIT 1")
+
+    def _applied(self, where: str) -> Applied | None:
+        query = f"{SELECT_APPLIED} WHERE {where}"
+        row = self._transaction(lambda db: db.execute(query).fetchone())
         if row is None:
             return None
         return Applied(row["id"], row["at"], row["generation"], row["hash"], json.loads(row["json"]))

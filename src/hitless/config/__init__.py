@@ -1,1 +1,48 @@
+"""Typed settings: from files, environment and flags; checked, explained, compared, watched."""
+
 from __future__ import annotations
+
+from hitless.config.diff import diff
+from hitless.config.document import Data, Document
+from hitless.config.explain import Row, explain
+from hitless.config.keys import KeyPath, dotted
+from hitless.config.load import Loaded, load
+from hitless.config.plain import plain
+from hitless.config.problems import ConfigError, Problem
+from hitless.config.secrets import MASK, is_secret_name, shown
+from hitless.config.sources import Environment, Flags, Layer, Origin, Source, TomlFile, file_layer
+from hitless.config.units import Bytes, FileMode, Seconds, parse_bytes, parse_file_mode, parse_seconds
+from hitless.config.watch import Changed, Watcher
+
+__all__ = [
+    "MASK",
+    "Bytes",
+    "Changed",
+    "ConfigError",
+    "Data",
+    "Document",
+    "Environment",
+    "FileMode",
+    "Flags",
+    "KeyPath",
+    "Layer",
+    "Loaded",
+    "Origin",
+    "Problem",
+    "Row",
+    "Seconds",
+    "Source",
+    "TomlFile",
+    "Watcher",
+    "diff",
+    "dotted",
+    "explain",
+    "file_layer",
+    "is_secret_name",
+    "load",
+    "parse_bytes",
+    "parse_file_mode",
+    "parse_seconds",
+    "plain",
+    "shown",
+]

@@ -42,7 +42,7 @@ def run_dir(environ: Mapping[str, str] | None = None, uid: int | None = None) ->
         return Path("/run/hitless")
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "hitless"
-    return Path(f"/tmp/hitless-{uid}")
+    return Path(f"/tmp/hitless-{uid}")  # its owner and mode are checked before it is used
 
 
 def socket_path(name: str, environ: Mapping[str, str] | None = None) -> Path:
@@ -59,8 +59,8 @@ def check_length(path: Path) -> Path:
     length = len(os.fsencode(path))
     if length > PATH_LIMIT:
         raise UnusablePath(
-            f"the control socket {path} has a path of {length} bytes, and {PATH_LIMIT} is the most that the system"
-            " allows; set HITLESS_RUN_DIR or control to a shorter one"
+            f"the control socket {path} has a path of {length} bytes, and the system allows {PATH_LIMIT};"
+            " set HITLESS_RUN_DIR or control to a shorter one"
         )
     return path
 

@@ -1,0 +1,133 @@
+"""The model's errors, said for people: where it stands, which key, what was expected, what was found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
+
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from hitless.config.document import Data
+from hitless.config.keys import KeyPath, dotted, has
+from hitless.config.problems import Problem
+from hitless.config.schema import model_at, settings_of, strip
+from hitless.config.secrets import MASK, is_secret_name
+
+SHOWN_LIMIT: Final = 60
+
+EXPECTED: Final[Mapping[str, str]] = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text that matches {pattern}",
+}
+"""What pydantic's error types mean, in the words of a configuration file; others are taken from its
+message.
+"""
+
+
+def complaints(
+    error: ValidationError, model: type[BaseModel], data: Data, where: Callable[[KeyPath], str]
+) -> list[Problem]:
+    """One problem for each key that the model refuses, in the order of the lines that they stand on."""
+    found: dict[KeyPath, Problem] = {}
+    for details in error.errors(include_url=False):
+        path = _path(details, data)
+        problem = Problem(where(path), dotted(path), _message(details, model, path))
+        if path in found:
+            # A value that may be one of several types is refused once by each of them.
+            problem = Problem(problem.where, problem.key, f"{found[path].message}; or {problem.message}")
+        found[path] = problem
+    return sorted(found.values(), key=_place)
+
+
+def _path(details: ErrorDetails, data: Data) -> KeyPath:
+    """The key that an error is about. Its location also names members of unions, which no file holds."""
+    path: KeyPath = ()
+    value: Any = data
+    location = details["loc"]
+    for index, part in enumerate(location):
+        if has(value, part):
+            path, value = (*path, part), value[part]
+        elif details["type"] == "missing" and index == len(location) - 1:
+            path = (*path, part)
+    return path
+
+
+def _message(details: ErrorDetails, model: type[BaseModel], path: KeyPath) -> str:
+    if details["type"] == "missing":
+        return f"is required{_description(model, path)}"
+    if details["type"] == "extra_forbidden":
+        return f"unknown key{_hint(model, path)}"
+    return f"{_expectation(details)}, got {_shown(details['input'], model, path)}"
+
+
+def _expectation(details: ErrorDetails) -> str:
+    if form := EXPECTED.get(details["type"]):
+        return f"expected {form.format(**details.get('ctx', {}))}"
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = re.sub(r"^Input should be (a valid )?", "expected ", message)
+    return message[:1].lower() + message[1:]
+
+
+def _description(model: type[BaseModel], path: KeyPath) -> str:
+    *above, name = path
+    table = model_at(model, tuple(above))
+    info = table.model_fields.get(str(name)) if table else None
+    return f" ({info.description})" if info and info.description else ""
+
+
+def _hint(model: type[BaseModel], path: KeyPath) -> str:
+    *above, name = path
+    table = model_at(model, tuple(above))
+    if table and (close := get_close_matches(str(name), table.model_fields, n=1)):
+        return f"; did you mean {close[0]}?"
+    elsewhere = [".".join(known) for known in settings_of(model) if known[-1] == name]
+    if str(name) in elsewhere:
+        return f"; {name} stands at the top of the file, before the first [table]"
+    return f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
+
+
+def _shown(value: Any, model: type[BaseModel], path: KeyPath) -> str:
+    if _is_secret(model, path):
+        return MASK
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]}…"
+
+
+def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
+    for known, info in settings_of(model).items():
+        if path[: len(known)] == known:
+            bare, _ = strip(info.annotation)
+            return bare in (SecretStr, SecretBytes) or any(
+                is_secret_name(str(part)) for part in path[len(known) :]
+            )
+    return False
+
+
+def _place(problem: Problem) -> tuple[str, int]:
+    name, _, line = problem.where.rpartition(":")
+    return (name, int(line)) if line.isdigit() else (problem.where, 0)

@@ -1,0 +1,36 @@
+"""What differs between two settings, by dotted key, fit to be shown and kept."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from hitless.change import JSON, Difference
+from hitless.config.keys import dotted
+from hitless.config.plain import Leaf, leaves
+from hitless.config.secrets import MASK, shown
+
+
+def diff(old: BaseModel, new: BaseModel) -> tuple[Difference, ...]:
+    """Every setting whose value is not the same, in the order of the model. Secrets are `***`, whatever
+    they were.
+    """
+    before = {leaf.path: leaf for leaf in leaves(old)}
+    after = {leaf.path: leaf for leaf in leaves(new)}
+    found = []
+    for path in [*after, *(path for path in before if path not in after)]:
+        left, right = before.get(path), after.get(path)
+        if _value(left) != _value(right):
+            found.append(_difference(dotted(path), left, right))
+    return tuple(found)
+
+
+def _difference(key: str, old: Leaf | None, new: Leaf | None) -> Difference:
+    is_secret = any(leaf.is_secret for leaf in (old, new) if leaf is not None)
+    left, right = (shown(_value(leaf), is_secret=is_secret) for leaf in (old, new))
+    if left == right:
+        left = right = MASK  # only what is hidden differs, as the password in a URL
+    return Difference(key, left, right)
+
+
+def _value(leaf: Leaf | None) -> JSON:
+    return None if leaf is None else leaf.value

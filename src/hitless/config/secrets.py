@@ -1,0 +1,30 @@
+"""What must not be shown: told by type (SecretStr), by name, or by standing in a URL."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from hitless.change import JSON
+
+MASK: Final = "***"
+NAME: Final = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?:^|[_.-])PASS(?:$|[_.-])|KEY", re.IGNORECASE
+)
+IN_URL: Final = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of this name usually holds a secret (`DB_PASSWORD`, `API_KEY`)."""
+    return NAME.search(name) is not None
+
+
+def shown(value: JSON, *, is_secret: bool = False) -> JSON:
+    """The value as it may be shown: a secret masked, and so the password in a URL."""
+    if is_secret:
+        return None if value is None else MASK
+    if isinstance(value, str):
+        return IN_URL.sub(rf"\1:{MASK}@", value)
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    return value
