@@ -1,0 +1,133 @@
+"""`hitless reload | rollback | scale | stop`: ask a running service to change, and tell how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from hitless.change import JSON, Difference, Outcome
+from hitless.cli.output import console, errors, print_json
+from hitless.control import ControlClient, find
+
+Name = Annotated[
+    str | None, typer.Argument(help="name of the service, or path of its control socket; not needed if only one runs")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="deadline of the change, in seconds; start.timeout bounds it as well")
+]
+
+CHANGE_S = 3600.0
+"""How long a command waits for the outcome of a change that has no deadline of its own on the command line."""
+
+MARGIN_S = 15.0
+"""More than the service's own deadline, so that its answer arrives."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(reload)
+    app.command()(rollback)
+    app.command()(scale)
+    app.command()(stop)
+
+
+def reload(
+    name: Name = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="return when the reload has begun")] = False,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a new generation from the configuration and code as they are now; swap if it is good."""
+    _change("reload", name, {"timeout": timeout, "wait": not no_wait}, timeout_s=timeout, as_json=as_json)
+
+
+def rollback(name: Name = None, timeout: Timeout = None, as_json: AsJson = False) -> None:
+    """Bring back the generation before the current one."""
+    _change("rollback", name, {"timeout": timeout}, timeout_s=timeout, as_json=as_json)
+
+
+def scale(
+    name_or_workers: Annotated[str, typer.Argument(metavar="[NAME] WORKERS", help="name of the service, if several run")],
+    workers: Annotated[int | None, typer.Argument(hidden=True)] = None,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run WORKERS worker processes; the code stays what it is."""
+    name: str | None = name_or_workers
+    if workers is None:
+        if not name_or_workers.isdecimal():
+            raise typer.BadParameter("say how many workers: hitless scale NAME WORKERS")
+        name, workers = None, int(name_or_workers)
+    _change("scale", name, {"workers": workers, "timeout": timeout}, timeout_s=timeout, as_json=as_json)
+
+
+def stop(
+    name: Name = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="seconds to finish what is in flight; drain.timeout if not given")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop accepting, finish what is in flight, exit."""
+    params: dict[str, JSON] = {} if timeout is None else {"timeout": timeout}
+    with ControlClient(find(name)) as service:
+        report: Any = service.call("stop", params, timeout_s=CHANGE_S)
+    if as_json:
+        print_json(report)
+    elif report["cut"] or report["killed"]:
+        errors().print(f"stopped; {report['cut']} connections were cut at the deadline, {report['killed']} workers killed")
+    else:
+        console().print(f"stopped in {report['seconds']:.2f} s; nothing was cut")
+    if report["cut"] or report["killed"]:
+        raise typer.Exit(4)
+
+
+def _change(
+    method: str, name: str | None, params: Mapping[str, JSON], *, timeout_s: float | None, as_json: bool
+) -> None:
+    given = {key: value for key, value in params.items() if value is not None}
+    out = console()
+
+    def follow(event: str, fields: Mapping[str, JSON]) -> None:
+        if not as_json and event == "change.started":
+            for row in fields.get("differences") or ():  # type: ignore[union-attr]
+                out.print(f"  {_difference(row)}", markup=False)
+
+    with ControlClient(find(name)) as service:
+        answer: Any = service.call(
+            method, given, timeout_s=CHANGE_S if timeout_s is None else timeout_s + MARGIN_S, on_event=follow
+        )
+    if as_json:
+        print_json(answer)
+    if answer.get("outcome") is None:
+        if not as_json:
+            out.print(answer["message"])
+        return
+    outcome = Outcome.from_json(answer["outcome"])
+    if not as_json:
+        _tell(outcome, answer)
+    if not outcome.is_good:
+        raise typer.Exit(int(outcome.exit_code))
+
+
+def _tell(outcome: Outcome, answer: Mapping[str, Any]) -> None:
+    if outcome.is_good:
+        console().print(f"[bold green]{outcome.status}[/]: {outcome.message}")
+        for drain in answer["drains"]:
+            console().print(
+                f"generation {drain['generation']} drains: {drain['workers']} workers,"
+                f" at most {drain['deadline_s']:.0f} s (hitless status shows what it waits for)"
+            )
+        return
+    out = errors()
+    out.print(f"[bold red]{outcome.status}[/] ({outcome.reason})")
+    out.print(outcome.message, markup=False)
+    if outcome.detail:
+        out.print(outcome.detail.rstrip(), markup=False, style="dim")
+    out.print(f"generation {outcome.generation} still serves")
+
+
+def _difference(row: Any) -> str:
+    return str(Difference(row["key"], row["old"], row["new"]))

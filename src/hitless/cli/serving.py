@@ -1,0 +1,90 @@
+"""`hitless serve | check | unit`: start a service, or look at its configuration before it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hitless.change import ExitCode
+from hitless.cli.flags import with_flags
+from hitless.cli.output import console, errors, print_json
+from hitless.config import ConfigError, Loaded, explain
+from hitless.serve.main import Request, read
+from hitless.serve.settings import ServeSettings
+from hitless.serve.unit import unit_file
+
+Config = Annotated[
+    str | None, typer.Option("--config", "-c", help="configuration file; hitless.toml in this directory if there is one")
+]
+App = Annotated[str | None, typer.Argument(help="module:attr, module:factory() or paste:FILE#name")]
+Writable = Annotated[
+    bool, typer.Option("--allow-writable", help="accept a configuration file that others may write")
+]
+DEFAULT_FILE = "hitless.toml"
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (serve, check, unit):
+        app.command(command.__name__)(with_flags(command, ServeSettings, leave_out=frozenset({"app"})))
+
+
+def serve(given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False) -> None:
+    """Serve an application; everything about it can be changed while it runs."""
+    request = _request(given, app, config, allow_writable)
+    _read(request)
+    asked = json.dumps({"config": request.config, "flags": dict(request.flags), "allow_writable": allow_writable})
+    # The supervisor replaces this process, so that it does not carry the command line's libraries for months.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hitless.serve", asked])
+
+
+def check(
+    given: dict[str, Any],
+    app: App = None,
+    config: Config = None,
+    allow_writable: Writable = False,
+    show: Annotated[bool, typer.Option("--explain", help="show each value and where it comes from")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Check the configuration by the code that serve and reload run, and say all that is wrong."""
+    loaded = _read(_request(given, app, config, allow_writable))
+    rows = explain(loaded)
+    if as_json:
+        print_json({"hash": loaded.hash, "settings": [{"key": r.key, "value": r.value, "origin": r.origin} for r in rows]})
+        return
+    if show:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("key", "value", "from"):
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(row.key, str(row.value), str(row.origin))
+        console().print(table)
+    console().print(f"the configuration is valid ({loaded.hash[:12]})")
+
+
+def unit(given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False) -> None:
+    """Print a systemd unit for this service."""
+    request = _request(given, app, config, allow_writable)
+    loaded = _read(request)
+    typer.echo(unit_file(request, loaded.settings, executable=str(Path(sys.argv[0]).absolute())), nl=False)
+
+
+def _request(given: dict[str, Any], app: str | None, config: str | None, allow_writable: bool) -> Request:
+    if app is not None:
+        given = {**given, "app": app}
+    if config is None and Path(DEFAULT_FILE).is_file():
+        config = DEFAULT_FILE
+    return Request(config, given, allow_writable)
+
+
+def _read(request: Request) -> Loaded[ServeSettings]:
+    try:
+        return read(request, os.environ)
+    except ConfigError as error:
+        errors().print(str(error), markup=False)
+        raise typer.Exit(int(ExitCode.INVALID)) from error

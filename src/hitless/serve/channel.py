@@ -1,0 +1,180 @@
+"""Messages between the supervisor, its templates and its workers.
+
+A channel is one end of a `SOCK_SEQPACKET` pair: one JSON object per packet, file descriptors beside it by `SCM_RIGHTS`.
+The kernel keeps packets whole and in order, so there is no framing to get wrong. End of file means that the other process is
+gone (whatever it was doing when it died), which is why nobody here ever polls a pid.
+
+Both ends are held by one process each and are close-on-exec: a copy that leaked into a third process would hide a death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+PACKET_BYTES: Final = 160 * 1024
+"""Largest packet: below the default socket buffer (208 KiB), so that one packet always fits."""
+
+DETAIL_CHARS: Final = 32 * 1024
+"""Longest detail (a traceback) that travels; longer ones keep their end, where the cause stands."""
+
+PACKET_DESCRIPTORS: Final = 250
+"""The kernel takes 253 descriptors a packet (SCM_MAX_FD)."""
+
+
+class ChannelClosed(Exception):
+    """The process at the other end is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What arrived: its kind, its fields, and the descriptors that the receiver now owns."""
+
+    kind: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    fds: tuple[int, ...] = ()
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends, both close-on-exec and non-blocking."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.setblocking(False)
+    other.setblocking(False)
+    return one, other
+
+
+def clip(text: str) -> str:
+    """The end of `text` that fits into a message."""
+    return text if len(text) <= DETAIL_CHARS else "…" + text[-DETAIL_CHARS:]
+
+
+def encode(kind: str, fields: dict[str, Any]) -> bytes:
+    return json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
+
+
+def decode(packet: bytes, fds: Sequence[int]) -> Message:
+    fields = json.loads(packet)
+    return Message(fields.pop("kind"), fields, tuple(fds))
+
+
+def send(sock: socket.socket, kind: str, fds: Sequence[int] = (), **fields: Any) -> None:
+    """Sends one message from a blocking end.
+
+    Raises:
+        ChannelClosed: nobody holds the other end any more.
+    """
+    try:
+        socket.send_fds(sock, [encode(kind, fields)], list(fds))
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise ChannelClosed(str(error)) from error
+
+
+def receive(sock: socket.socket) -> Message:
+    """The next message of `sock`.
+
+    Raises:
+        ChannelClosed: the other process is gone and everything it said has been read.
+        BlockingIOError: nothing there, on a non-blocking end.
+    """
+    while True:
+        try:
+            packet, fds, _flags, _address = socket.recv_fds(
+                sock, PACKET_BYTES, PACKET_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            # A peer that closed with packets of ours unread reports the reset first; what it had sent is still queued.
+            continue
+        if not packet:
+            raise ChannelClosed("the process at the other end is gone")
+        return decode(packet, fds)
+
+
+class AsyncChannel:
+    """A channel served by an event loop: messages arrive at `on_message`, death at `on_closed` (once)."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        *,
+        on_message: Callable[[Message], None],
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._loop: Final = loop
+        self._sock: Final = sock
+        self._on_message: Final = on_message
+        self._on_closed: Final = on_closed
+        self._waiting: deque[tuple[bytes, list[int], tuple[socket.socket, ...]]] = deque()
+        self._open = True
+        sock.setblocking(False)
+        loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    def send(self, kind: str, fds: Sequence[int] = (), *, keep: Sequence[socket.socket] = (), **fields: Any) -> None:
+        """Sends, or queues behind what still waits for a slow reader. `keep` are sockets to be closed once sent.
+
+        A message to a process that is gone is dropped: its death is reported by `on_closed`.
+        """
+        self._waiting.append((encode(kind, fields), list(fds), tuple(keep)))
+        if len(self._waiting) == 1:
+            self._flush()
+
+    def read_rest(self) -> None:
+        """Reads what the process still said before it died, now; then `on_closed`."""
+        self._readable()
+
+    def close(self) -> None:
+        """Stops listening without reporting a death."""
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
+            self._sock.close()
+            for _packet, _fds, kept in self._waiting:
+                _close_all(kept)
+            self._waiting.clear()
+
+    def _flush(self) -> None:
+        while self._waiting and self._open:
+            packet, fds, kept = self._waiting[0]
+            try:
+                socket.send_fds(self._sock, [packet], fds)
+            except BlockingIOError:
+                self._loop.add_writer(self._sock.fileno(), self._writable)
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the reader sees the end of file, after whatever the process still said
+            self._waiting.popleft()
+            _close_all(kept)
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._sock.fileno())
+        self._flush()
+
+    def _readable(self) -> None:
+        while self._open:
+            try:
+                message = receive(self._sock)
+            except BlockingIOError:
+                return
+            except ChannelClosed:
+                self.close()
+                self._on_closed()
+                return
+            self._on_message(message)
+
+
+def _close_all(sockets: Sequence[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()

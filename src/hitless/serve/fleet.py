@@ -1,0 +1,388 @@
+"""All workers of one service, of all generations, and the listening sockets: the thing that changes act upon.
+
+One generation is current: it accepts, and connections are handed to it. Others are being built (nobody knows them), or drain.
+The fleet keeps the current one at its size, whoever dies, and re-aims every drain when the current one changes, so that
+a connection that outlives several generations ends up with the one that serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hitless.change import Deadline, DeadlinePassed, Events, Refused, State
+from hitless.serve import channel
+from hitless.serve.crashes import Crashes
+from hitless.serve.drains import Drain
+from hitless.serve.generations import Host, ServeGeneration
+from hitless.serve.listeners import Listeners, Prepared, remove_path
+from hitless.serve.reaper import Exit, Reaper
+from hitless.serve.scoreboard import Scoreboard
+from hitless.serve.settings import ServeSettings
+from hitless.serve.templates import TemplateProcess
+from hitless.serve.workers import WorkerProcess, WorkerState
+
+TAKERS: Final = 8
+"""Workers to which one draining worker hands over; in larger fleets each draining worker gets another eight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A generation that is ready and serves nobody yet."""
+
+    generation: ServeGeneration
+    workers: tuple[WorkerProcess, ...]
+    listeners: Prepared
+
+
+class Fleet:
+    """See the module. All methods belong to the supervisor's event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        events: Events,
+        *,
+        systemd_fds: int,
+        on_crash_loop: Callable[[], None],
+        on_drain_ended: Callable[[Drain], None],
+    ) -> None:
+        self._loop: Final = loop
+        self.events: Final = events
+        self.listeners: Final = Listeners(systemd_fds)
+        self.host: Final = Host(
+            loop=loop,
+            reaper=Reaper(loop),
+            events=events,
+            board=Scoreboard.create(),
+            on_worker_gone=self._worker_gone,
+            on_worker_retire=self._worker_retires,
+            on_template_gone=self._template_gone,
+        )
+        self.current: ServeGeneration | None = None
+        self.kept: ServeGeneration | None = None
+        """The generation before the current one, its template paused for a rollback; None when probation is over."""
+        self.preparing: ServeGeneration | None = None
+        self.drains: list[Drain] = []
+        self.crashes: Final = Crashes()
+        self._on_crash_loop: Final = on_crash_loop
+        self._on_drain_ended: Final = on_drain_ended
+        self._generations: dict[int, ServeGeneration] = {}
+        self._numbers = 0
+        self.totals: Final[Counter[str]] = Counter()
+        """Counters of the workers that are gone."""
+        self._retiring: set[int] = set()
+        self._mending: asyncio.Task[None] | None = None
+        self._mend_again = False
+        self._probation: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    # Changes
+
+    def next_number(self) -> int:
+        return self._numbers + 1
+
+    async def prepare(
+        self, settings: ServeSettings, settings_hash: str, *, deadline: Deadline, template_of: ServeGeneration | None = None
+    ) -> Candidate:
+        """A new generation, ready, beside the current one; `template_of` lends its template (a rollback).
+
+        Raises:
+            Refused, DeadlinePassed: nothing is left of it once `discard_preparing` was called.
+        """
+        self._numbers += 1
+        generation = self.preparing = ServeGeneration(self.host, self._numbers, settings, settings_hash)
+        self._generations[generation.number] = generation
+        if template_of is not None:
+            generation.borrow_template(template_of)
+        listeners = self.listeners.open(settings.bind, backlog=settings.backlog)
+        try:
+            workers = await generation.prepare(deadline)
+        except BaseException:
+            self.listeners.discard(listeners)
+            raise
+        generation.life.move(State.READY)
+        return Candidate(generation, tuple(workers), listeners)
+
+    def discard_preparing(self, candidate: Candidate | None) -> None:
+        if self.preparing is not None:
+            self.preparing.discard()
+            self._forget_if_over(self.preparing)
+            self.preparing = None
+        if candidate is not None:
+            self.listeners.discard(candidate.listeners)
+
+    async def commit(self, candidate: Candidate) -> None:
+        """The swap: the new generation accepts, then the old one drains into it.
+
+        Raises:
+            Refused, DeadlinePassed: a new worker died at this moment; the old generation still accepts.
+        """
+        new, old = candidate.generation, self.current
+        await new.serve(candidate.workers, candidate.listeners.wanted.values())
+        gone = self.listeners.commit(candidate.listeners)
+        draining = list(self.drains)
+        self.current, self.preparing = new, None
+        new.life.move(State.SERVING)
+        new.tell_siblings(candidate.workers)
+        self._retiring.clear()
+        self.crashes.reset()
+        if old is not None:
+            old.life.move(State.DRAINING)
+            self._keep(old)
+            self._drain(old, old.undrained(), why="replaced", last=[each.key for each in gone])
+        for listener in gone:
+            listener.sock.close()
+            remove_path(listener)
+        self._reaim(draining)
+
+    def undo(self, candidate: Candidate) -> None:
+        """The commit failed: what the new workers have accepted goes back to the old generation."""
+        self.preparing = None
+        fresh = [each.key for each in candidate.listeners.fresh]
+        self._drain(candidate.generation, candidate.generation.undrained(), why="undone", last=fresh)
+
+    async def resize(self, workers: Sequence[WorkerProcess], settings: ServeSettings, settings_hash: str) -> None:
+        """Takes `workers` (ready ones, of the current generation) in; drains the newest that are too many."""
+        generation = self._current()
+        await generation.serve(workers, self.listeners)
+        generation.settings, generation.settings_hash = settings, settings_hash
+        self.shed(self.serving()[settings.workers :])
+
+    def shed(self, workers: Sequence[WorkerProcess]) -> None:
+        """Drains some workers of the current generation into the others."""
+        generation = self._current()
+        if workers:
+            self._retiring.update(worker.number for worker in workers)
+            self._drain(generation, workers, why="scaled down")
+        generation.tell_siblings(self.serving())
+
+    def serving(self) -> list[WorkerProcess]:
+        """The current generation's workers that accept and will stay, oldest first."""
+        if self.current is None:
+            return []
+        return [
+            worker
+            for number, worker in sorted(self.current.workers.items())
+            if worker.state is WorkerState.SERVING and number not in self._retiring
+        ]
+
+    def stop(self, timeout_s: float) -> list[Drain]:
+        """Drains everything: nobody accepts any more. Returns the drains, all of them begun."""
+        self._stopping = True
+        keys = [listener.key for listener in self.listeners]
+        if self._mending is not None:
+            self._mending.cancel()
+        self.drop_kept()
+        self.discard_preparing(None)
+        self.listeners.close_all()
+        if self.current is not None:
+            self.current.drop_template()
+            self._drain(self.current, self.current.undrained(), why="stopping", timeout_s=timeout_s, last=keys)
+        return list(self.drains)
+
+    def drop_kept(self) -> None:
+        """Ends probation: a rollback is a reload of the old settings from now on."""
+        if self._probation is not None:
+            self._probation.cancel()
+            self._probation = None
+        if self.kept is not None:
+            self.kept.drop_template()
+            over, self.kept = self.kept, None
+            self._forget_if_over(over)
+
+    @property
+    def on_probation(self) -> bool:
+        return self._probation is not None
+
+    # Draining
+
+    def _drain(
+        self,
+        generation: ServeGeneration,
+        workers: Sequence[WorkerProcess],
+        *,
+        why: str,
+        last: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> None:
+        if timeout_s is None:
+            timeout_s = self._current().settings.drain.timeout
+        drain = Drain(
+            self._loop, generation=generation.number, workers=workers, timeout_s=timeout_s, why=why, on_end=self._drain_ended
+        )
+        self.drains.append(drain)
+        leaving = {worker.number for worker in workers}
+        takers = [] if self._stopping else [one for one in self.serving() if one.number not in leaving]
+        for number, worker in enumerate(workers):
+            if worker.state is WorkerState.SERVING:
+                worker.drain(self._pairs(takers, number), timeout_s=timeout_s, last=last)
+            elif worker.state is not WorkerState.DRAINING:
+                worker.kill()
+        self.events.emit(
+            "drain.started", generation=generation.number, workers=len(workers), why=why, timeout_s=timeout_s
+        )
+
+    def _pairs(self, takers: Sequence[WorkerProcess], giver: int) -> list[socket.socket]:
+        """One handover pair to each of up to `TAKERS` workers; returns the giver's ends."""
+        ends = []
+        for offset in range(min(TAKERS, len(takers))):
+            ours, theirs = channel.pair()
+            takers[(giver * TAKERS + offset) % len(takers)].take_from(theirs)
+            ends.append(ours)
+        return ends
+
+    def _reaim(self, drains: Sequence[Drain]) -> None:
+        """Workers that still drain since an earlier change hand over to the current generation from now on."""
+        takers = self.serving()
+        for drain in drains:
+            for number, worker in enumerate(drain.left):
+                worker.drain(self._pairs(takers, number), timeout_s=drain.remaining_s, last=())
+
+    def _drain_ended(self, drain: Drain) -> None:
+        if drain in self.drains:
+            self.drains.remove(drain)
+        report = drain.report
+        assert report is not None
+        self.events.emit("drain.ended", **report.to_json(), why=drain.why, change=drain.change)
+        for line in report.cut_lines:
+            self.events.emit("connection.cut", generation=drain.generation, connection=line)
+        self._on_drain_ended(drain)
+
+    def _keep(self, old: ServeGeneration) -> None:
+        self.drop_kept()
+        seconds = self._current().settings.start.probation
+        if seconds <= 0 or old.template is None or not old.template.is_alive:
+            old.drop_template()
+            return
+        self.kept = old
+        self._probation = self._loop.call_later(seconds, self._probation_over)
+
+    def _probation_over(self) -> None:
+        self.events.emit("probation.ended", generation=self._current().number)
+        self.drop_kept()
+
+    # Mending
+
+    def _worker_gone(self, worker: WorkerProcess, ended: Exit) -> None:
+        self.host.free_row(worker.row)
+        generation = self._generations[worker.generation]
+        del generation.workers[worker.number]
+        self.totals.update(worker.counters)
+        expected = worker.drained is not None and worker.drained.died is None
+        self.events.emit(
+            "worker.ended" if expected else "worker.died",
+            worker=worker.number, generation=worker.generation, pid=worker.pid, how=str(ended),
+        )
+        if generation is not self.current:
+            self._forget_if_over(generation)
+        elif not self._stopping:
+            if not expected and worker.number not in self._draining_numbers():
+                self._note_crash(generation)
+            generation.tell_siblings(self.serving())
+            self.mend()
+
+    def _note_crash(self, generation: ServeGeneration) -> None:
+        generation.crashes += 1
+        self.crashes.note(time.monotonic())
+        if self.kept is not None and generation.crashes >= generation.settings.start.crashes:
+            self._on_crash_loop()
+
+    def _forget_if_over(self, generation: ServeGeneration) -> None:
+        """Follows a generation that serves no more: paused while it is kept and has no workers, then gone."""
+        if generation.workers or generation is self.current:
+            return
+        if generation is self.kept:
+            if generation.life.state is State.DRAINING:
+                generation.life.move(State.PAUSED)
+            return
+        if generation.life.state is not State.GONE:
+            generation.life.move(State.GONE)
+        self._generations.pop(generation.number, None)
+
+    def _draining_numbers(self) -> set[int]:
+        return {worker.number for drain in self.drains for worker in drain.workers}
+
+    def _worker_retires(self, worker: WorkerProcess) -> None:
+        self.events.emit("worker.retires", worker=worker.number, generation=worker.generation, pid=worker.pid)
+        if self.current is not None and worker.number in self.current.workers:
+            self._retiring.add(worker.number)
+            self.mend()
+
+    def _template_gone(self, template: TemplateProcess, ended: Exit) -> None:
+        if self.kept is not None and self.kept.template is template:
+            self.events.emit("template.died", generation=self.kept.number, how=str(ended), pid=template.pid)
+            self.drop_kept()
+        elif self.current is not None and self.current.template is template and not self._stopping:
+            self.events.emit("template.died", generation=self.current.number, how=str(ended), pid=template.pid)
+            self.mend()
+
+    def workers(self) -> list[WorkerProcess]:
+        """All workers that are alive, of all generations."""
+        return [worker for generation in self._generations.values() for worker in generation.workers.values()]
+
+    def reopen_log(self) -> None:
+        """Everything that runs writes to the log file that the supervisor has open now."""
+        fd = self.host.log_fd
+        if fd is None:
+            return
+        for generation in self._generations.values():
+            for worker in generation.workers.values():
+                worker.reopen_log(fd)
+            if generation.template is not None:
+                generation.template.reopen_log(fd)
+
+    def mend(self) -> None:
+        """Brings the current generation back to its size and gives it a template, if either is missing."""
+        self._mend_again = True
+        if self._mending is None and not self._stopping:
+            self._mending = self._loop.create_task(self._mend())
+
+    async def _mend(self) -> None:
+        try:
+            while self._mend_again and not self._stopping:
+                self._mend_again = False
+                await asyncio.sleep(self.crashes.delay_s)
+                try:
+                    await self._mend_once(self._current())
+                except (Refused, DeadlinePassed) as error:
+                    self.crashes.note(time.monotonic())
+                    self._mend_again = True
+                    self.events.emit(
+                        "mending.failed", generation=self._current().number, why=str(error), retry_s=self.crashes.delay_s
+                    )
+        finally:
+            self._mending = None
+
+    async def _mend_once(self, generation: ServeGeneration) -> None:
+        deadline = Deadline.after(generation.settings.start.timeout)
+        if generation.forks and (generation.template is None or not generation.template.is_alive):
+            await generation.build_template(deadline)
+            self.events.emit("template.rebuilt", generation=generation.number)
+        missing = generation.settings.workers - len(self.serving())
+        if missing > 0:
+            fresh = await generation.start_workers(missing, deadline)
+            if generation is not self.current:
+                return _kill(fresh)  # replaced meanwhile: these have served nobody
+            await generation.serve(fresh, self.listeners)
+            self.events.emit("worker.replaced", generation=generation.number, workers=[one.number for one in fresh])
+        leaving = [one for one in generation.undrained() if one.number in self._retiring]
+        if leaving and generation is self.current:
+            self._drain(generation, leaving, why="retired")
+            self._retiring.difference_update(one.number for one in leaving)
+        generation.tell_siblings(self.serving())
+        return None
+
+    def _current(self) -> ServeGeneration:
+        assert self.current is not None
+        return self.current
+
+
+def _kill(workers: Sequence[WorkerProcess]) -> None:
+    for worker in workers:
+        worker.kill()

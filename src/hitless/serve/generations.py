@@ -1,0 +1,302 @@
+"""One generation of a service: a template, the workers forked from it, and the settings that they run on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from hitless.change import Deadline, Events, Generation, Refused
+from hitless.serve import channel, health
+from hitless.serve.listeners import Listener
+from hitless.serve.reaper import Exit, Reaper
+from hitless.serve.scoreboard import ROWS, Scoreboard
+from hitless.serve.settings import ServeSettings
+from hitless.serve.templates import Launch, TemplateProcess
+from hitless.serve.workers import WorkerProcess, WorkerState
+
+SERVING_S: Final = 10.0
+"""Longest time between telling a ready worker to accept and its answer."""
+
+IMPORTS_AT_ONCE: Final = 2
+"""How many workers import at the same time where the application cannot be forked."""
+
+
+@dataclass(eq=False)
+class Host:
+    """What all generations of one supervisor share."""
+
+    loop: asyncio.AbstractEventLoop
+    reaper: Reaper
+    events: Events
+    board: Scoreboard
+    on_worker_gone: Callable[[WorkerProcess, Exit], None]
+    on_worker_retire: Callable[[WorkerProcess], None]
+    on_template_gone: Callable[[TemplateProcess, Exit], None]
+    log_fd: int | None = None
+    numbers: count[int] = field(default_factory=lambda: count(1))
+    rows: set[int] = field(default_factory=set)
+
+    def take_row(self) -> int:
+        row = next((row for row in range(ROWS) if row not in self.rows), None)
+        if row is None:
+            raise Refused("too_many_workers", f"{ROWS} workers of all generations are alive; wait for drains to end")
+        self.rows.add(row)
+        self.board.clear(row)
+        return row
+
+    def free_row(self, row: int) -> None:
+        self.board.clear(row)
+        self.rows.discard(row)
+
+
+class ServeGeneration:
+    """Built by `prepare`, or not at all: what fails there leaves nothing behind after `discard`."""
+
+    def __init__(self, host: Host, number: int, settings: ServeSettings, settings_hash: str) -> None:
+        self._host: Final = host
+        self.life: Final = Generation(number)
+        self.settings = settings
+        self.settings_hash = settings_hash
+        self.template: TemplateProcess | None = None
+        self.interface = ""
+        self.import_s = 0.0
+        self.forks = settings.fork == "auto"
+        self.workers: dict[int, WorkerProcess] = {}
+        self.crashes = 0
+        self._lender: ServeGeneration | None = None
+
+    @property
+    def number(self) -> int:
+        return self.life.number
+
+    def undrained(self) -> list[WorkerProcess]:
+        """Workers that nobody has told to drain yet."""
+        return [worker for worker in self.workers.values() if worker.state is not WorkerState.DRAINING]
+
+    # Building
+
+    def borrow_template(self, lender: ServeGeneration) -> None:
+        """Is forked from the template of an earlier generation, which gets it back if nothing comes of this one."""
+        self._lender = lender
+        self.template, lender.template = lender.template, None
+        self.interface, self.forks, self.import_s = lender.interface, lender.forks, lender.import_s
+
+    async def prepare(self, deadline: Deadline) -> list[WorkerProcess]:
+        """Imports the application and starts all workers; they are ready, and serve nobody yet.
+
+        Raises:
+            Refused, DeadlinePassed: why not.
+        """
+        if self.template is None or not self.template.is_alive:
+            await self.build_template(deadline)
+        workers = await self.start_workers(self.settings.workers, deadline)
+        await self.probe(workers, deadline)
+        return workers
+
+    async def build_template(self, deadline: Deadline) -> None:
+        """Raises Refused, DeadlinePassed."""
+        template = TemplateProcess(self._host.loop, self._host.reaper, on_exit=self._host.on_template_gone)
+        launch = Launch.of(self.settings)
+        await template.start(
+            launch, worker_config(self.settings, self.number, launch.directory),
+            log_fd=self._host.log_fd, deadline=deadline,
+        )
+        if self.template is not None:
+            self.template.close()
+        self.template = template
+        self.interface = template.interface
+        self.import_s = template.import_s
+        if self.forks and not template.can_fork:
+            self.forks = False
+            self._host.events.emit(
+                "template.unforkable", generation=self.number, threads=", ".join(template.threads)[:300]
+            )
+
+    async def start_workers(self, number: int, deadline: Deadline) -> list[WorkerProcess]:
+        """`number` more workers, all of them ready; on failure none of them is left.
+
+        Raises:
+            Refused, DeadlinePassed.
+        """
+        started: list[WorkerProcess] = []
+        try:
+            if self.forks:
+                for _ in range(number):
+                    await self._fork(started, deadline)
+            else:
+                await self._import_each(number, started, deadline)
+            await _all(deadline.wait(worker.ready, f"worker {worker.number} was not ready") for worker in started)
+        except BaseException:
+            for worker in started:
+                worker.kill()
+            raise
+        return started
+
+    async def probe(self, workers: Sequence[WorkerProcess], deadline: Deadline) -> None:
+        if self.settings.health.path is not None:
+            scheme = "https" if self.settings.tls.certificate else "http"
+            await _all(
+                health.probe(worker, self.settings.health, scheme=scheme, deadline=deadline) for worker in workers
+            )
+
+    async def _fork(self, started: list[WorkerProcess], deadline: Deadline) -> None:
+        template = self.template
+        if template is None or not template.is_alive:
+            await self.build_template(deadline)
+            template = self.template
+        assert template is not None
+        worker, end = self._new_worker(started)
+        worker.started(await template.fork(worker.number, end, self._worker_fields(worker), deadline))
+
+    async def _import_each(self, number: int, started: list[WorkerProcess], deadline: Deadline) -> None:
+        """Where forking is unsafe, every worker is a template of its own that becomes the worker."""
+        gate = asyncio.Semaphore(IMPORTS_AT_ONCE)
+
+        async def one() -> None:
+            async with gate:
+                template, self.template = self.template, None
+                if template is None or not template.is_alive:
+                    await self.build_template(deadline)
+                    template, self.template = self.template, None
+                assert template is not None
+                worker, end = self._new_worker(started)
+                worker.started(template.become(end, self._worker_fields(worker)))
+
+        await _all(one() for _ in range(number))
+
+    def _new_worker(self, started: list[WorkerProcess]) -> tuple[WorkerProcess, Any]:
+        ours, theirs = channel.pair()
+        worker = WorkerProcess(
+            loop=self._host.loop,
+            reaper=self._host.reaper,
+            number=next(self._host.numbers),
+            generation=self.number,
+            row=self._host.take_row(),
+            on_retire=self._host.on_worker_retire,
+            on_gone=self._host.on_worker_gone,
+            on_exhausted=self._exhausted,
+        )
+        worker.connect(ours)
+        self.workers[worker.number] = worker
+        started.append(worker)
+        return worker, theirs
+
+    def _worker_fields(self, worker: WorkerProcess) -> dict[str, Any]:
+        return {"worker": worker.number, "generation": self.number}
+
+    def _exhausted(self, worker: WorkerProcess, error: str) -> None:
+        self._host.events.emit("worker.exhausted", worker=worker.number, generation=self.number, error=error)
+
+    # Serving
+
+    async def serve(self, workers: Sequence[WorkerProcess], listeners: Iterable[Listener]) -> None:
+        """Lets ready workers accept. Returns when all do.
+
+        Raises:
+            Refused, DeadlinePassed: one died, or did not answer.
+        """
+        listeners = list(listeners)
+        tls = self.settings.tls.certificate is not None
+        for worker in workers:
+            worker.serve(
+                [*(listener.sock.fileno() for listener in listeners), self._host.board.fd],
+                siblings=[],
+                listeners=[
+                    {
+                        "key": listener.key,
+                        "scheme": "https" if tls and listener.address.kind != "unix" else "http",
+                        "server": list(listener.server),
+                    }
+                    for listener in listeners
+                ],
+            )
+        deadline = Deadline.after(SERVING_S)
+        await _all(deadline.wait(worker.serving, f"worker {worker.number} did not accept") for worker in workers)
+
+    def tell_siblings(self, workers: Sequence[WorkerProcess]) -> None:
+        """Workers share connections among those they know."""
+        rows = [worker.row for worker in workers]
+        for worker in workers:
+            worker.tell_siblings(rows)
+
+    # Ending
+
+    def discard(self) -> None:
+        """Ends everything of this generation at once: it has served nobody."""
+        if self._lender is not None and self.template is not None and self.template.is_alive:
+            self._lender.template, self.template = self.template, None
+        self.drop_template()
+        for worker in list(self.workers.values()):
+            worker.kill()
+
+    def drop_template(self) -> None:
+        if self.template is not None:
+            self.template.kill()
+            self.template = None
+
+
+async def _all(awaitables: Iterable[Any]) -> None:
+    """Waits for all; the first failure cancels the others and is raised as it is."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def worker_config(settings: ServeSettings, generation: int, directory: str) -> dict[str, Any]:
+    """What a template and its workers need to know, as JSON-able values."""
+    limits, timeouts = settings.limits, settings.timeouts
+    return {
+        "name": settings.name,
+        "generation": generation,
+        "app": settings.app,
+        "interface": settings.interface,
+        "path": [directory, *settings.path],
+        "connections": limits.connections,
+        "max_requests": limits.max_requests,
+        "max_requests_jitter": limits.max_requests_jitter,
+        "drain_timeout": settings.drain.timeout,
+        "log": {"level": settings.log.level, "format": settings.log.format},
+        "tls": _read_tls(settings),
+        "http": {
+            "interface": settings.interface,
+            "threads": settings.threads,
+            "root_path": settings.root_path,
+            "server_name": settings.server_name,
+            "forwarded_allow_ips": list(settings.forwarded_allow_ips),
+            "access": settings.log.access,
+            "header_bytes": limits.header_bytes,
+            "headers": limits.headers,
+            "body_bytes": limits.body_bytes,
+            "concurrency": limits.concurrency,
+            "keep_alive": timeouts.keep_alive,
+            "header_timeout": timeouts.header,
+            "body_timeout": timeouts.body,
+            "write_timeout": timeouts.write,
+            "linger": settings.drain.linger,
+            "stream": settings.drain.stream,
+            "multiprocess": settings.workers > 1,
+        },
+    }
+
+
+def _read_tls(settings: ServeSettings) -> dict[str, str] | None:
+    tls = settings.tls
+    if tls.certificate is None and tls.key is None:
+        return None
+    if tls.certificate is None or tls.key is None:
+        raise Refused("tls_invalid", "tls.certificate and tls.key belong together; one is not set", invalid=True)
+    try:
+        return {"certificate": Path(tls.certificate).read_text(), "key": Path(tls.key).read_text()}
+    except OSError as error:
+        raise Refused("tls_invalid", f"cannot read {error.filename}: {error.strerror}") from error
+
+

@@ -1,0 +1,151 @@
+"""Finds the application that `app` names, and what it speaks.
+
+Runs in the template: an application's import may do anything, so everything that it raises, `SystemExit` included, becomes a
+`LoadFailed` with a reason that names the cause.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+Interface = Literal["asgi", "wsgi"]
+SPEC: Final = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<attr>[A-Za-z_][\w.]*)(?P<call>\(\))?")
+
+
+class LoadFailed(Exception):
+    """The application cannot be had. `reason` is a stable label, `detail` a traceback."""
+
+    def __init__(self, reason: str, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.reason: Final = reason
+        self.message: Final = message
+        self.detail: Final = detail
+
+
+def load(spec: str, interface: str) -> tuple[Any, Interface]:
+    """The application named by `spec`, and its interface (looked at, if `interface` is `auto`).
+
+    Raises:
+        LoadFailed: with a reason.
+    """
+    app = _load_paste(spec) if spec.startswith("paste:") else _load_module(spec)
+    if app is None:
+        raise LoadFailed("application_is_none", f"{spec} is None, not an application; does the factory return it?")
+    if not callable(app):
+        raise LoadFailed("not_an_application", f"{spec} is a {type(app).__name__} and cannot be called")
+    if interface == "asgi":
+        return app, "asgi"
+    if interface == "wsgi":
+        return app, "wsgi"
+    return app, detect(app, spec)
+
+
+def detect(app: Any, spec: str) -> Interface:
+    """What `app` speaks: an ASGI 3 application is awaited with three arguments, a WSGI one called with two."""
+    target = app if inspect.isfunction(app) or inspect.ismethod(app) else type(app).__call__
+    if inspect.isclass(app):
+        raise LoadFailed("not_an_application", f"{spec} is a class; name an instance, or a factory: {spec}()")
+    bound = app if target is app else getattr(app, "__call__", app)  # noqa: B004
+    if inspect.iscoroutinefunction(inspect.unwrap(bound)):
+        return "asgi"
+    try:
+        positional = [
+            parameter
+            for parameter in inspect.signature(bound).parameters.values()
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            and parameter.default is parameter.empty
+        ]
+    except (TypeError, ValueError):
+        positional = []
+    if len(positional) == 3:
+        return "asgi"
+    if len(positional) == 2:
+        return "wsgi"
+    raise LoadFailed(
+        "interface_unknown",
+        f"cannot tell whether {spec} is an ASGI or a WSGI application; say interface = \"asgi\" or \"wsgi\"",
+    )
+
+
+def _load_module(spec: str) -> Any:
+    match = SPEC.fullmatch(spec)
+    if match is None:
+        raise LoadFailed(
+            "application_misnamed", f"{spec!r} does not name an application; write module:attr or module:factory()"
+        )
+    module = _contained(lambda: importlib.import_module(match["module"]), spec=spec, missing=match["module"])
+    found = module
+    for name in match["attr"].split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise LoadFailed(
+                "attribute_missing", f"{match['module']} has no {match['attr']}; it is looked for because app is {spec!r}"
+            ) from None
+    if not match["call"]:
+        return found
+    if not callable(found):
+        raise LoadFailed("not_an_application", f"{spec} cannot be called: it is a {type(found).__name__}")
+    return _contained(found, spec=spec, missing=None)
+
+
+def _load_paste(spec: str) -> Any:
+    path, _, name = spec.removeprefix("paste:").partition("#")
+    file = Path(path).absolute()
+    if not file.is_file():
+        raise LoadFailed("paste_file_missing", f"there is no PasteDeploy file {file}")
+    try:
+        from paste import deploy
+    except ImportError:
+        raise LoadFailed(
+            "paste_not_installed", "PasteDeploy is not installed beside the application: pip install 'hitless[paste]'"
+        ) from None
+    return _contained(lambda: deploy.loadapp(f"config:{file}", name=name or None), spec=spec, missing=None)
+
+
+def _contained(call: Callable[[], Any], *, spec: str, missing: str | None) -> Any:
+    try:
+        return call()
+    except ModuleNotFoundError as error:
+        if missing is not None and error.name and (missing + ".").startswith(error.name + "."):
+            raise LoadFailed("module_missing", f"there is no module {error.name}, which {spec} names") from error
+        raise _failed("import_failed", spec, error) from error
+    except SyntaxError as error:
+        raise _failed("syntax_error", spec, error) from error
+    except SystemExit as error:
+        raise _failed("import_exited", spec, error) from error
+    except BaseException as error:  # noqa: BLE001 - an import may raise anything, and all of it means "refused"
+        raise _failed("factory_failed" if missing is None else "import_failed", spec, error) from error
+
+
+def _failed(reason: str, spec: str, error: BaseException) -> LoadFailed:
+    detail = "".join(traceback.format_exception(error))
+    if isinstance(error, SyntaxError):
+        text = f"{error.filename}:{error.lineno}: {error.msg}"
+    else:
+        text = f"{type(error).__name__}: {error}" + _where(error)
+    return LoadFailed(reason, f"loading {spec} failed: {text}", detail)
+
+
+def _where(error: BaseException) -> str:
+    """The innermost place outside the import machinery, as file:line."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename != __file__ and "importlib" not in frame.filename
+    ]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def extend_path(directories: list[str]) -> None:
+    """Puts `directories` first on the import path, in their order."""
+    for directory in reversed(directories):
+        if directory in sys.path:
+            sys.path.remove(directory)
+        sys.path.insert(0, directory)

@@ -1,0 +1,85 @@
+"""The figures of a service.
+
+The supervisor gathers plain figures; turning them into Prometheus text (`hitless.serve.exposition`) is the business of whoever
+asked, so that the library for it is not loaded where nobody scrapes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hitless.change import Event
+from hitless.serve.status import REPORT_S
+
+if TYPE_CHECKING:
+    from hitless.serve.supervisor import Supervisor
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has happened since the start, counted from events."""
+
+    began: float = field(default_factory=time.time)
+    outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Changes by kind, status and reason label."""
+    deaths: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds of each phase of the last change."""
+    last_success: float = 0.0
+    last_was_good: bool = True
+    _kind: str = ""
+
+    def note(self, event: Event) -> None:
+        match event.name:
+            case "change.started":
+                self._kind = str(event.fields.get("kind"))
+            case "change.committed" | "change.unchanged":
+                self._count("applied" if event.name.endswith("committed") else "unchanged", event)
+                self.last_success, self.last_was_good = event.at, True
+            case "change.rejected" | "change.rolled_back":
+                self._count(event.name.removeprefix("change."), event)
+                self.last_was_good = False
+            case "worker.died":
+                self.deaths += 1
+
+    def _count(self, status: str, event: Event) -> None:
+        self.outcomes[self._kind, status, str(event.fields.get("reason") or "")] += 1
+        timings = event.fields.get("timings")
+        if isinstance(timings, dict):
+            self.timings = {name: float(str(seconds)) for name, seconds in timings.items()}
+
+
+async def figures(supervisor: Supervisor) -> dict[str, Any]:
+    """All figures, JSON-able. Counters include those of workers that are gone."""
+    fleet, tally = supervisor.fleet, supervisor.tally
+    workers = fleet.workers()
+    reports = await asyncio.gather(*(worker.report(limit=0, timeout_s=REPORT_S) for worker in workers))
+    totals = Counter(fleet.totals)
+    for worker in workers:
+        totals.update(worker.counters)
+    current = fleet.current
+    return {
+        "name": supervisor.name,
+        "generation": current.number if current else 0,
+        "workers": dict(Counter(worker.state.value for worker in workers)),
+        "connections": sum(report["open"] for report in reports if report),
+        "in_flight": sum(report["in_flight"] for report in reports if report),
+        "counters": dict(totals),
+        "worker_deaths": tally.deaths,
+        "drains": len(fleet.drains),
+        "changes": [
+            {"kind": kind, "status": status, "reason": reason, "count": count}
+            for (kind, status, reason), count in sorted(tally.outcomes.items())
+        ],
+        "last_change_good": tally.last_was_good,
+        "last_success": tally.last_success,
+        "phase_seconds": tally.timings,
+        "import_seconds": current.import_s if current else 0.0,
+        "applied_hash": current.settings_hash if current else "",
+        "attempted_hash": supervisor.attempted_hash or "",
+        "started": tally.began,
+    }

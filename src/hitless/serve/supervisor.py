@@ -1,0 +1,289 @@
+"""The supervisor: one process whose pid never changes, which never imports the application.
+
+It owns the listening sockets, the control socket, the journal and the log, and decides. Everything that acts on the service
+(signals, commands, a changed file, a crash loop) ends in one of the transactions of `hitless.serve.changes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hitless.change import (
+    ChangeInProgress,
+    Coalescer,
+    Deadline,
+    Event,
+    Events,
+    Journal,
+    Outcome,
+    Refused,
+    Status,
+    Transactions,
+)
+from hitless.control import ControlServer
+from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source
+from hitless.serve.drains import KILL_AFTER_S, Drain
+from hitless.serve.fleet import Fleet
+from hitless.serve.logs import LogFile, Logger
+from hitless.serve.metrics import Tally
+from hitless.serve.reaper import become_subreaper
+from hitless.serve.settings import ServeSettings
+from hitless.serve.systemd import Notifier
+from hitless.serve.watching import watch
+
+LONGEST_CHANGE_S: Final = 86400.0
+"""Outer bound of a change; `start.timeout` of the settings that it puts in place bounds it in fact."""
+
+SYSTEMD_POLL_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How the service was told to end."""
+
+    requested_by: str
+    timeout_s: float
+
+
+class Supervisor:
+    """Runs one service until it is told to stop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: ServeSettings,
+        source: Source,
+        *,
+        journal: Journal,
+        notifier: Notifier,
+        systemd_fds: int,
+        config_file: Path | None,
+    ) -> None:
+        self.loop: Final = loop
+        self.name: Final = settings.name
+        self.source: Final = source
+        self.journal: Final = journal
+        self.events: Final = Events()
+        self.tally: Final = Tally()
+        self.logger: Final = Logger(settings.log)
+        self.log_file: Final = LogFile()
+        self.notifier: Final = notifier
+        self.config_file: Final = config_file
+        self._unsubscribe: Final = self.events.subscribe(self._note)
+        self.fleet: Final = Fleet(
+            loop,
+            self.events,
+            systemd_fds=systemd_fds,
+            on_crash_loop=self._roll_back_crash_loop,
+            on_drain_ended=self._drain_ended,
+        )
+        self.transactions: Final = Transactions(journal, self.events)
+        self.last_outcome: Outcome | None = None
+        self.attempted_hash: str | None = None
+        self._hup: Final = Coalescer(self._reload_by_signal)
+        self._stop: Final[asyncio.Future[Stop]] = loop.create_future()
+        self._tasks: Final[set[asyncio.Task[Any]]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._watched: tuple[float, float] | None = None
+        self._stopped: Final = asyncio.Event()
+        self.stop_report: dict[str, Any] = {}
+
+    async def run(self, settings: ServeSettings, control: ControlServer) -> int:
+        """Starts, serves, stops. Returns the exit code of the process.
+
+        Raises:
+            Refused: the log file cannot be opened.
+        """
+        become_subreaper()
+        self.open_log(settings)
+        self.notifier.starting(settings.start.timeout)
+        self._handle_signals()
+        await control.start()
+        try:
+            outcome = await self.change(Reload(self.fleet, self.source), requested_by="start")
+            if outcome.status is not Status.APPLIED:
+                return int(outcome.exit_code) if outcome.invalid else 1
+            self._keep_alive()
+            stop = await self._stop
+            await self._drain_all(stop)
+            return 0
+        finally:
+            await self._end(control)
+
+    # Changes
+
+    async def change(self, change: AnyChange, *, requested_by: str, timeout_s: float | None = None) -> Outcome:
+        """Makes one change and records it.
+
+        Raises:
+            ChangeInProgress: another one is being made.
+        """
+        if self._stop.done():
+            raise ChangeInProgress("a stop")
+        run: Any = self.transactions.run  # each change has a prepared type of its own
+        outcome: Outcome = await run(change, requested_by=requested_by, deadline_s=timeout_s or LONGEST_CHANGE_S)
+        self.last_outcome = outcome
+        current = self.fleet.current
+        if outcome.status is Status.APPLIED and current is not None:
+            for drain in self.fleet.drains:
+                if drain.change is None:
+                    drain.change = outcome.change
+            self._settings_changed(current.settings)
+        return outcome
+
+    def rollback(self) -> Rollback:
+        return Rollback(self.fleet, self._settings_before())
+
+    def _settings_before(self) -> ServeSettings | None:
+        """The settings that were applied before the ones that are now, from the journal."""
+        applied = self.journal.applied_before()
+        return ServeSettings.model_validate(applied.settings) if applied is not None else None
+
+    def request_stop(self, stop: Stop) -> None:
+        if not self._stop.done():
+            self.events.emit("service.stopping", requested_by=stop.requested_by, timeout_s=stop.timeout_s)
+            self._stop.set_result(stop)
+
+    async def stopped(self) -> None:
+        """Returns when everything has drained; bounded by the drains' own deadlines."""
+        await self._stopped.wait()
+
+    async def _reload_by_signal(self) -> None:
+        await self.transactions.idle()
+        if not self._stop.done():
+            await self.change(Reload(self.fleet, self.source), requested_by="SIGHUP")
+
+    async def _scale_by_signal(self, step: int) -> None:
+        await self.transactions.idle()
+        current = self.fleet.current
+        if current is not None and not self._stop.done():
+            workers = max(1, current.settings.workers + step)
+            await self.change(Scale(self.fleet, workers), requested_by="SIGTTIN" if step > 0 else "SIGTTOU")
+
+    def _roll_back_crash_loop(self) -> None:
+        self.spawn(self._roll_back())
+
+    async def _roll_back(self) -> None:
+        """The current generation is on probation and its workers keep dying: the one before it comes back."""
+        await self.transactions.idle()
+        if self.fleet.kept is not None and not self._stop.done():
+            crashed = self.fleet.current
+            self.events.emit("generation.crashes", generation=crashed.number if crashed else 0)
+            await self.change(self.rollback(), requested_by="probation: workers keep dying")
+
+    # Wiring
+
+    def spawn(self, work: Awaitable[Any]) -> None:
+        """Runs `work` beside everything else; a reference is kept, so that it is not collected half-way."""
+        task = asyncio.ensure_future(self._contained(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _contained(self, work: Awaitable[Any]) -> None:
+        try:
+            await work
+        except (ChangeInProgress, Refused) as error:
+            self.events.emit("signal.refused", why=str(error))
+
+    def _handle_signals(self) -> None:
+        handlers: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGHUP: self._hup.request,
+            signal.SIGTERM: lambda: self.request_stop(Stop("SIGTERM", self._drain_timeout())),
+            signal.SIGINT: lambda: self.request_stop(Stop("SIGINT", 0.0)),
+            signal.SIGQUIT: lambda: self.request_stop(Stop("SIGQUIT", 0.0)),
+            signal.SIGTTIN: lambda: self.spawn(self._scale_by_signal(1)),
+            signal.SIGTTOU: lambda: self.spawn(self._scale_by_signal(-1)),
+            signal.SIGUSR1: self.reopen_log,
+        }
+        for number, handler in handlers.items():
+            self.loop.add_signal_handler(number, handler)
+
+    def _drain_timeout(self) -> float:
+        return self.fleet.current.settings.drain.timeout if self.fleet.current else 0.0
+
+    def _note(self, event: Event) -> None:
+        self.logger.event(event)
+        self.tally.note(event)
+        match event.name:
+            case "change.started":
+                self.attempted_hash = str(event.fields.get("attempted_hash") or "") or None
+                if event.fields.get("kind") == "reload":
+                    self.notifier.reloading()
+            case "change.committed" | "change.rejected" | "change.rolled_back" | "change.unchanged":
+                self.notifier.ready(str(event.fields.get("message") or event.name))
+
+    def _settings_changed(self, settings: ServeSettings) -> None:
+        self.logger.configure(settings.log)
+        self.open_log(settings)
+        watched = (settings.reload.interval, settings.reload.settle) if settings.reload.watch else None
+        if watched != self._watched:
+            self._watched = watched
+            if self._watching is not None:
+                self._watching.cancel()
+                self._watching = None
+            if watched is not None and self.config_file is not None:
+                self._watching = self.loop.create_task(watch(self, self.config_file, settings.reload))
+
+    def open_log(self, settings: ServeSettings) -> None:
+        self.log_file.open(settings.log)
+        self.fleet.host.log_fd = self.log_file.fd
+        self.fleet.reopen_log()
+
+    def reopen_log(self) -> None:
+        current = self.fleet.current
+        try:
+            if current is not None:
+                self.open_log(current.settings)
+        except Refused as error:
+            self.events.emit("signal.refused", why=str(error))
+        else:
+            self.events.emit("log.reopened")
+
+    def _keep_alive(self) -> None:
+        if self.notifier.watchdog_s is not None:
+            self.notifier.alive()
+            self.loop.call_later(self.notifier.watchdog_s, self._keep_alive)
+
+    def _drain_ended(self, drain: Drain) -> None:
+        report = drain.report
+        if report is not None and not self._stop.done():
+            self.spawn(
+                self.transactions.drained(
+                    drain.change,
+                    finished=report.workers,
+                    handed_over=report.handed_over,
+                    cut=report.cut,
+                    seconds=report.seconds,
+                )
+            )
+
+    async def _drain_all(self, stop: Stop) -> None:
+        self.notifier.stopping(stop.timeout_s + KILL_AFTER_S)
+        await self._hup.close()
+        if self._watching is not None:
+            self._watching.cancel()
+        deadline = Deadline.after(stop.timeout_s + 2 * KILL_AFTER_S)
+        drains = self.fleet.stop(stop.timeout_s)
+        reports = await deadline.wait(
+            asyncio.gather(*(drain.ended() for drain in drains)), "the workers did not end"
+        )
+        self.stop_report = {
+            "cut": sum(report.cut for report in reports),
+            "killed": sum(report.killed for report in reports),
+            "seconds": max((report.seconds for report in reports), default=0.0),
+        }
+
+    async def _end(self, control: ControlServer) -> None:
+        self.fleet.discard_preparing(None)
+        for task in list(self._tasks):
+            task.cancel()
+        self._stopped.set()
+        self.events.emit("service.stopped", pid=os.getpid(), **self.stop_report)
+        await control.close()
+        self.transactions.close()

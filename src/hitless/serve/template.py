@@ -1,0 +1,141 @@
+"""The template: a fresh interpreter that imports the application once, and is forked for every worker.
+
+It never serves, so it never holds a connection, a thread or an event loop, and its memory is shared with all workers
+copy-on-write. While a change is on probation the old template waits, idle, in `receive`: forking it brings back the old
+generation, code and all, in milliseconds.
+
+Forking is double: the child forks again and exits, so that the worker becomes the supervisor's own child (the supervisor is the
+subreaper of its descendants) and its exit status is known at once.
+
+It is started by `BOOT` below rather than `-m`, so that an interpreter without hitless can say so in words.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from hitless.serve import channel, loaders, worker
+from hitless.serve.channel import ChannelClosed, Message
+
+PROTOCOL: Final = 1
+"""Version of the messages; a template of another hitless with another protocol is refused."""
+
+BOOT: Final = """
+import sys
+try:
+    from hitless.serve.template import main
+except ImportError as error:
+    import json, socket
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.send(json.dumps({"kind": "failed", "reason": "interpreter_without_hitless", "message":
+        "%s cannot import hitless[serve]: %s; install it in that environment" % (sys.executable, error)}).encode())
+    sys.exit(1)
+main(int(sys.argv[1]))
+"""
+
+
+def main(fd: int) -> NoReturn:
+    """Serves the supervisor at the other end of descriptor `fd`."""
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    sock.setblocking(True)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(ImportError):
+        import uvloop  # noqa: F401 - imported here once, so that all workers share it
+    try:
+        channel.send(sock, "hello", protocol=PROTOCOL, python=sys.version.split()[0], pid=os.getpid())
+        config = channel.receive(sock).fields
+        app = _load(sock, config)
+        if app is not None:
+            _serve_supervisor(sock, app, config)
+    except ChannelClosed:
+        pass  # the supervisor has no more use for us, or is gone
+    os._exit(0)
+
+
+def _load(sock: socket.socket, config: dict[str, Any]) -> Any:
+    """Imports the application; on failure says why and returns None."""
+    began = time.monotonic()
+    loaders.extend_path(config["path"])
+    try:
+        app, interface = loaders.load(config["app"], config["interface"])
+    except loaders.LoadFailed as error:
+        channel.send(
+            sock, "failed", reason=error.reason, message=error.message[:2000], detail=channel.clip(error.detail)
+        )
+        return None
+    config["http"]["interface"] = interface
+    threads = _threads()
+    gc.collect()
+    gc.freeze()  # what exists now stays out of every later collection, which would write to the shared pages
+    channel.send(
+        sock, "loaded", interface=interface, threads=threads, seconds=round(time.monotonic() - began, 3)
+    )
+    return app
+
+
+def _threads() -> list[str]:
+    """Names of the threads besides this one: with any of them alive, a fork may copy a lock that nobody will release."""
+    own = str(os.getpid())
+    names = []
+    for task in sorted(Path("/proc/self/task").iterdir()):
+        if task.name != own:
+            try:
+                names.append(f"{(task / 'comm').read_text().strip()} ({task.name})")
+            except OSError:
+                continue  # it ended meanwhile
+    return names
+
+
+def _serve_supervisor(sock: socket.socket, app: Any, config: dict[str, Any]) -> None:
+    while True:
+        message = channel.receive(sock)
+        if message.kind == "fork":
+            _fork(sock, message, app, config)
+        elif message.kind == "become":
+            sock.close()
+            _become(message, app, config)
+        elif message.kind == "log":
+            worker.reopen_log(message.fds[0])
+
+
+def _fork(sock: socket.socket, message: Message, app: Any, config: dict[str, Any]) -> None:
+    """Forks a worker that is the supervisor's child, and says its pid."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            grandchild = os.fork()
+            if grandchild:
+                os.write(writer, str(grandchild).encode())
+                os._exit(0)
+            os.close(writer)
+            sock.close()
+            _become(message, app, config)
+        except BaseException:  # noqa: BLE001 - nothing may run on in a forked copy of the template
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(writer)
+    pid = os.read(reader, 32)
+    os.close(reader)
+    os.waitpid(child, 0)
+    for fd in message.fds:
+        os.close(fd)
+    channel.send(sock, "forked", worker=message["worker"], pid=int(pid or 0))
+
+
+def _become(message: Message, app: Any, config: dict[str, Any]) -> NoReturn:
+    """From here on this process is a worker."""
+    worker.serve(socket.socket(fileno=message.fds[0]), app, {**config, **message["config"]})

@@ -1,0 +1,324 @@
+"""One worker process: serves the application, and does what the supervisor says.
+
+It is a fork of the template (or the template itself, where forking is unsafe). The supervisor speaks to it over its channel
+(see the table in docs/design.md); the end of file on that channel means that the supervisor is gone, and then the worker closes
+its listening sockets at once, finishes what it has, and exits: no orphan ever holds a port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from hitless.serve import scoreboard as board
+from hitless.serve.acceptor import Acceptor
+from hitless.serve.channel import AsyncChannel, Message, clip
+from hitless.serve.handover import Giver, Taker
+from hitless.serve.http.engine import Engine
+from hitless.serve.http.errors import StartupFailed
+from hitless.serve.http.facts import Facts, Listener
+from hitless.serve.http.options import HttpOptions
+from hitless.serve.worker_log import WorkerLog, print_line
+
+SLACK: Final = 2
+"""Connections that a worker may have above the least loaded of its siblings."""
+
+BEAT_S: Final = 0.25
+"""How often a worker writes its figures to the scoreboard."""
+
+SHUTDOWN_S: Final = 10.0
+"""Longest time that the application's own shutdown may take after the last request."""
+
+ORPHAN_DRAIN_S: Final = 30.0
+"""How long a worker without a supervisor finishes what it has, unless the settings said otherwise."""
+
+
+class Worker:
+    """State of this process, owned by its event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, app: Any, config: dict[str, Any]) -> None:
+        self._loop: Final = loop
+        self._config: Final = config
+        self._options: Final = HttpOptions(**config["http"])
+        self._channel: Final = AsyncChannel(loop, sock, on_message=self._told, on_closed=self._orphaned)
+        self._engine: Final = Engine(
+            app, self._options, loop=loop, on_empty=self._check_drained, log=WorkerLog(config["log"]), access=print_line
+        )
+        self._giver: Final = Giver(loop, Facts.as_dict)
+        self._takers: list[Taker] = []
+        self._acceptors: dict[str, Acceptor] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._board: board.Scoreboard | None = None
+        self._row: memoryview | None = None
+        self._row_index = 0
+        self._siblings: list[int] = []
+        self._draining = False
+        self._retiring = False
+        self._cut: list[str] = []
+        self._orphan = False
+        self._done: Final = loop.create_future()
+        self._tls: Any = None
+        self._deadline: asyncio.TimerHandle | None = None
+        limit = int(config["max_requests"])
+        self._max_requests: Final = limit + random.randint(0, int(config["max_requests_jitter"])) if limit else 0
+        self._answers: Final[dict[str, Callable[[Message], None]]] = {
+            "probe": self._probe,
+            "serve": self._serve,
+            "siblings": self._set_siblings,
+            "taker": self._add_taker_of,
+            "drain": self._drain,
+            "report": self._report,
+            "log": self._reopen_log,
+        }
+
+    async def run(self) -> None:
+        """Starts the application, serves until drained, shuts the application down."""
+        try:
+            self._tls = _tls_context(self._config["tls"])
+            await self._engine.startup()
+        except OSError as error:  # ssl.SSLError among them
+            self._channel.send("failed", reason="tls_invalid", message=f"the TLS certificate cannot be used: {error}")
+            return
+        except StartupFailed as error:
+            self._channel.send(
+                "failed", reason="lifespan_failed", message=str(error), detail=clip(getattr(error, "detail", ""))
+            )
+            return
+        self._loop.add_signal_handler(signal.SIGTERM, self._retire)
+        self._channel.send("ready", pid=os.getpid())
+        await self._done
+        await self._shut_down()
+
+    async def _shut_down(self) -> None:
+        try:
+            async with asyncio.timeout(SHUTDOWN_S):
+                await self._engine.shutdown()
+        except TimeoutError:
+            print(f"the application's shutdown took longer than {SHUTDOWN_S:g} s; left", file=sys.stderr)
+        self._channel.send("drained", counters=self._counters(), cut=self._cut[:100], cut_count=len(self._cut))
+
+    # What the supervisor says
+
+    def _told(self, message: Message) -> None:
+        self._answers[message.kind](message)
+
+    def _probe(self, message: Message) -> None:
+        sock = socket.socket(fileno=message.fds[0])
+        sock.setblocking(False)
+        self._engine.accept(sock, Listener("probe", message["scheme"], ("localhost", None)))
+
+    def _serve(self, message: Message) -> None:
+        """Begins to accept; the last descriptor is the scoreboard's."""
+        *sockets, board_fd = message.fds
+        self._board = board.Scoreboard(board_fd)
+        self._row_index = message["row"]
+        self._row = self._board.row(self._row_index)
+        self._row[board.GENERATION] = message["generation"]
+        self._siblings = message["siblings"]
+        for fd, spec in zip(sockets, message["listeners"], strict=True):
+            tls = self._tls if spec["scheme"] == "https" else None
+            listener = Listener(spec["key"], spec["scheme"], tuple(spec["server"]), tls)
+            self._listeners[listener.key] = listener
+            self._acceptors[listener.key] = self._acceptor(socket.socket(fileno=fd), listener)
+        self._row[board.ACCEPTING] = 1
+        self._beat()
+        self._channel.send("serving")
+
+    def _acceptor(self, sock: socket.socket, listener: Listener) -> Acceptor:
+        engine, row = self._engine, self._row
+        assert row is not None
+
+        def accept(connection: socket.socket) -> None:
+            engine.accept(connection, listener)
+            row[board.CONNECTIONS] = len(engine.connections)
+
+        return Acceptor(
+            self._loop,
+            sock,
+            accept=accept,
+            over_share=self._is_over_share,
+            is_full=self._is_full,
+            on_exhausted=self._exhausted,
+        )
+
+    def _set_siblings(self, message: Message) -> None:
+        self._siblings = message["rows"]
+
+    def _add_taker_of(self, message: Message) -> None:
+        """The other end of this pair gives us connections."""
+        sock = socket.socket(fileno=message.fds[0])
+        self._takers.append(
+            Taker(
+                self._loop,
+                sock,
+                may_take=lambda facts: facts["listener"] in self._listeners,
+                adopt=self._adopt,
+                on_closed=self._takers.remove,
+            )
+        )
+
+    def _adopt(self, sock: socket.socket, facts: dict[str, Any]) -> None:
+        sock.setblocking(False)
+        self._engine.adopt(sock, self._listeners[facts["listener"]], Facts.from_dict(facts))
+
+    def _drain(self, message: Message) -> None:
+        """Stops accepting and hands over; again with other takers when the generation changes once more."""
+        self._giver.replace_takers([socket.socket(fileno=fd) for fd in message.fds])
+        if not self._draining:
+            self._draining = True
+            self._stop_accepting(last=message["last"])
+            self._deadline = self._loop.call_later(message["timeout"], self._cut_rest)
+        self._engine.drain(self._giver.give)
+        self._check_drained()
+
+    def _report(self, message: Message) -> None:
+        self._channel.send(
+            "report",
+            number=message["number"],
+            connections=self._engine.describe(message["limit"]),
+            open=len(self._engine.connections),
+            in_flight=self._engine.in_flight,
+            counters=self._counters(),
+        )
+
+    def _reopen_log(self, message: Message) -> None:
+        reopen_log(message.fds[0])
+
+    # What happens by itself
+
+    def _beat(self) -> None:
+        row, engine = self._row, self._engine
+        assert row is not None
+        row[board.CONNECTIONS] = len(engine.connections)
+        row[board.IN_FLIGHT] = engine.in_flight
+        row[board.REQUESTS] = engine.counters.requests
+        row[board.BEAT_MS] = int(time.monotonic() * 1000)
+        if self._max_requests and engine.counters.requests >= self._max_requests:
+            self._retire()
+        if not self._done.done():
+            self._loop.call_later(BEAT_S, self._beat)
+
+    def _is_over_share(self) -> bool:
+        assert self._board is not None
+        assert self._row is not None
+        self._row[board.CONNECTIONS] = mine = len(self._engine.connections)
+        fewest = self._board.fewest_connections(self._siblings, besides=self._row_index)
+        return fewest is not None and mine >= fewest + SLACK
+
+    def _is_full(self) -> bool:
+        limit = self._config["connections"]
+        return limit is not None and len(self._engine.connections) >= limit
+
+    def _exhausted(self, error: OSError) -> None:
+        self._channel.send("exhausted", error=str(error), connections=len(self._engine.connections))
+
+    def _retire(self) -> None:
+        """Asks to be replaced: the supervisor starts another worker and then drains this one."""
+        if not self._retiring and not self._draining:
+            self._retiring = True
+            self._channel.send("retire", requests=self._engine.counters.requests)
+
+    def _orphaned(self) -> None:
+        """The supervisor is gone: free the port at once, finish, exit."""
+        self._orphan = True
+        timeout = self._config.get("drain_timeout", ORPHAN_DRAIN_S)
+        self._giver.replace_takers([])
+        self._draining = True
+        self._stop_accepting(last=list(self._acceptors))
+        if self._deadline is None:
+            self._deadline = self._loop.call_later(timeout, self._cut_rest)
+        self._engine.drain(self._giver.give)
+        self._check_drained()
+
+    def _stop_accepting(self, *, last: list[str]) -> None:
+        """`last` names the listening sockets that close with us: whoever waits in their queues is taken first."""
+        if self._row is not None:
+            self._row[board.ACCEPTING] = 0
+        for key, acceptor in self._acceptors.items():
+            if key in last:
+                acceptor.close()
+            else:
+                acceptor.abandon()
+        self._acceptors.clear()
+
+    def _cut_rest(self) -> None:
+        self._cut = self._engine.cut()
+        self._check_drained(force=True)
+
+    def _check_drained(self, *, force: bool = False) -> None:
+        is_empty = not self._engine.connections and not self._engine.in_flight
+        if self._draining and (force or is_empty) and not self._done.done():
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._done.set_result(None)
+
+    def _counters(self) -> dict[str, int]:
+        return {**self._engine.counters.as_dict(), "refused_handover": self._giver.refused}
+
+
+def reopen_log(fd: int) -> None:
+    """Standard output and error go to `fd` from now on; `fd` itself is closed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def _tls_context(pem: dict[str, str] | None) -> Any:
+    """The server's TLS context. The files were read by the supervisor, which may be allowed to; we need not be."""
+    if pem is None:
+        return None
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    files = {name: os.memfd_create(f"hitless-{name}", os.MFD_CLOEXEC) for name in ("certificate", "key")}
+    try:
+        for name, fd in files.items():
+            os.write(fd, pem[name].encode())
+        context.load_cert_chain(f"/proc/self/fd/{files['certificate']}", f"/proc/self/fd/{files['key']}")
+    finally:
+        for fd in files.values():
+            os.close(fd)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def serve(sock: socket.socket, app: Any, config: dict[str, Any]) -> NoReturn:
+    """Runs a worker in this process and ends the process."""
+    _name_process(config)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        loop = runner.get_loop()
+        worker = Worker(loop, sock, app, config)
+        runner.run(worker.run())
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit(): threads of the application must not keep a drained worker alive.
+        os._exit(0)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The fastest event loop that there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _name_process(config: dict[str, Any]) -> None:
+    """What `ps -o comm` and `top` show: at most 15 characters."""
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(f"{config['name'][:8]}:g{config['generation']}")

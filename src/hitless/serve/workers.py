@@ -1,0 +1,191 @@
+"""The supervisor's view of a worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from hitless.change import Refused
+from hitless.serve.channel import AsyncChannel, Message
+from hitless.serve.reaper import Exit, Reaper
+
+
+class WorkerState(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    SERVING = "serving"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a worker left behind."""
+
+    handed_over: int = 0
+    cut: tuple[str, ...] = ()
+    cut_count: int = 0
+    died: str | None = None
+    """How it died, if it did so before it had finished."""
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """One worker. `events` are the supervisor's reactions."""
+
+    loop: asyncio.AbstractEventLoop
+    reaper: Reaper
+    number: int
+    generation: int
+    row: int
+    on_retire: Callable[[WorkerProcess], None]
+    on_gone: Callable[[WorkerProcess, Exit], None]
+    on_exhausted: Callable[[WorkerProcess, str], None]
+    pid: int = 0
+    state: WorkerState = WorkerState.STARTING
+    began: float = field(default_factory=time.monotonic)
+    exit: Exit | None = None
+    drained: Drained | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._channel: AsyncChannel | None = None
+        self.ready: asyncio.Future[None] = self.loop.create_future()
+        self.serving: asyncio.Future[None] = self.loop.create_future()
+        self.gone: asyncio.Future[None] = self.loop.create_future()
+        self._reports: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._report_number = 0
+
+    def connect(self, sock: socket.socket) -> None:
+        """Speaks to the process over `sock`, before the process exists: nothing it says is missed."""
+        self._channel = AsyncChannel(self.loop, sock, on_message=self._told, on_closed=self._closed)
+
+    def started(self, pid: int) -> None:
+        self.pid = pid
+        self.reaper.watch(pid, self._exited)
+
+    # What it is told
+
+    def probe(self, sock: socket.socket, scheme: str) -> None:
+        self._send("probe", [sock.fileno()], keep=[sock], scheme=scheme)
+
+    def serve(self, fds: Sequence[int], **fields: Any) -> None:
+        self._send("serve", fds, row=self.row, generation=self.generation, **fields)
+
+    def take_from(self, sock: socket.socket) -> None:
+        self._send("taker", [sock.fileno()], keep=[sock])
+
+    def drain(self, takers: Sequence[socket.socket], *, timeout_s: float, last: Sequence[str]) -> None:
+        """`last` names the listening sockets that are closed with it, so that it takes whoever waits there."""
+        if self.state is not WorkerState.GONE:
+            self.state = WorkerState.DRAINING
+        self._send("drain", [sock.fileno() for sock in takers], keep=takers, timeout=timeout_s, last=list(last))
+
+    def tell_siblings(self, rows: Sequence[int]) -> None:
+        self._send("siblings", rows=list(rows))
+
+    def reopen_log(self, fd: int) -> None:
+        self._send("log", [fd])
+
+    async def report(self, *, limit: int, timeout_s: float) -> dict[str, Any] | None:
+        """What it is doing; None if it is too busy to say."""
+        self._report_number += 1
+        number = self._report_number
+        future = self._reports[number] = self.loop.create_future()
+        self._send("report", number=number, limit=limit)
+        try:
+            async with asyncio.timeout(timeout_s):
+                fields: dict[str, Any] = await future
+                return fields
+        except TimeoutError:
+            return None
+        finally:
+            self._reports.pop(number, None)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        if self.pid and self.exit is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def _send(self, kind: str, fds: Sequence[int] = (), *, keep: Sequence[socket.socket] = (), **fields: Any) -> None:
+        if self._channel is not None and self._channel.is_open:
+            self._channel.send(kind, fds, keep=keep, **fields)
+        else:
+            for sock in keep:
+                sock.close()
+
+    # What it says
+
+    def _told(self, message: Message) -> None:
+        match message.kind:
+            case "ready":
+                self.state = WorkerState.READY
+                _settle(self.ready)
+            case "failed":
+                detail = message.fields.get("detail", "")
+                _refuse(self.ready, Refused(message["reason"], message["message"], detail))
+            case "serving":
+                self.state = WorkerState.SERVING
+                _settle(self.serving)
+            case "retire":
+                self.on_retire(self)
+            case "exhausted":
+                self.on_exhausted(self, message["error"])
+            case "report":
+                self.counters = message["counters"]
+                future = self._reports.get(message["number"])
+                if future is not None and not future.done():
+                    future.set_result(message.fields)
+            case "drained":
+                self.counters = counters = message["counters"]
+                self.drained = Drained(
+                    counters.get("handed_over", 0), tuple(message["cut"]), message["cut_count"]
+                )
+
+    def _closed(self) -> None:
+        """It has closed its end: it is exiting, and the reaper will say how."""
+        if self.exit is not None:
+            self._ended()
+
+    def _exited(self, ended: Exit) -> None:
+        self.exit = ended
+        if self._channel is not None and self._channel.is_open:
+            self._channel.read_rest()  # its last words may still be queued
+        self._ended()
+
+    def _ended(self) -> None:
+        if self.state is WorkerState.GONE or self.exit is None:
+            return
+        was = self.state
+        self.state = WorkerState.GONE
+        if self.drained is None:
+            self.drained = Drained(died=str(self.exit))
+        refusal = Refused("worker_died", f"a worker {self.exit} while {was}")
+        _refuse(self.ready, refusal)
+        _refuse(self.serving, refusal)
+        for future in self._reports.values():
+            if not future.done():
+                future.cancel()
+        if self._channel is not None:
+            self._channel.close()
+        _settle(self.gone)
+        self.on_gone(self, self.exit)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _refuse(future: asyncio.Future[None], refusal: Refused) -> None:
+    if not future.done():
+        future.set_exception(refusal)
+        future.exception()  # retrieved: the one who waits sees it all the same
