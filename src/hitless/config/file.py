@@ -19,23 +19,32 @@ def read_text(path: Path, *, allow_writable: bool = False) -> str:
     Raises:
         ConfigError: it cannot be read, is no such file, or others than its owner may change it.
     """
+    return _decoded(os.fspath(path), read_content(path, allow_writable=allow_writable))
+
+
+def read_content(path: Path, *, allow_writable: bool = True) -> bytes:
+    """The first SIZE_LIMIT + 1 bytes of a regular file. What is checked is what was opened.
+
+    Raises:
+        ConfigError: it cannot be read, is no regular file, or others than its owner may change it.
+    """
     name = os.fspath(path)
     try:
         # Not blocking, so that a FIFO without a writer is refused and does not hang the service.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise _refused(name, _unreadable(error)) from None
-    with open(descriptor, "rb") as file:
+    try:
         _check(path, os.fstat(descriptor), allow_writable=allow_writable)
-        try:
-            content = file.read(SIZE_LIMIT + 1)
-        except OSError as error:
-            raise _refused(name, _unreadable(error)) from None
-    return _decoded(name, content)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise _refused(name, _unreadable(error)) from None
+    finally:
+        os.close(descriptor)
 
 
 def _check(path: Path, found: os.stat_result, *, allow_writable: bool) -> None:
-    """What is checked is what was opened, so that it cannot be exchanged in between."""
     name = os.fspath(path)
     if stat.S_ISDIR(found.st_mode):
         raise _refused(name, "is a directory, not a file")

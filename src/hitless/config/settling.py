@@ -6,11 +6,9 @@ from typing import Final
 
 
 class Settling:
-    """Content is named by its hash; None stands for "not readable now".
-
-    It is taken when it is not what serves, not what was tried last, and was the same for `settle_s`
-    seconds. What was tried and failed is tried again only after other content was seen: the same content
-    would fail the same way.
+    """Content is named by its hash. It is taken when it is not what serves, not what was tried last, and
+    was the same for `settle_s` seconds. What was tried and failed is tried again only after other content
+    was seen: the same content would fail the same way.
     """
 
     def __init__(self, settle_s: float, applied: str | None = None) -> None:
@@ -35,11 +33,8 @@ class Settling:
         """This content was tried and failed; what served before still does."""
         self._attempted = self._failed = content
 
-    def see(self, content: str | None, now: float) -> bool:
+    def see(self, content: str, now: float) -> bool:
         """Whether the content that is seen `now` is to be taken. It then counts as tried."""
-        if content is None:
-            self._candidate = None
-            return False
         if content == self._applied:
             # Back to what serves: nothing to do, and nothing that failed is left to be sorry for.
             self.applied(content)

@@ -1,15 +1,12 @@
 """Watching configuration files: content that has changed and is complete, however it was written.
 
-Directories are watched, not files: a watch on a file is lost with its first replacement (rename over it,
-the `..data` link of a ConfigMap). Events only say when to look; what counts is the SHA-256 of the content,
-which is also looked at every `interval_s`, because events get lost (network file systems, queue overflow,
-limits on watches).
+What counts is the SHA-256 of the content. Events of the file system say when to look; besides, it is looked
+at every `interval_s`, because events get lost (network file systems, queue overflows, limits on watches).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -20,30 +17,29 @@ from typing import Final
 
 from hitless.change import Clock
 from hitless.config.content import content_hash
+from hitless.config.file import read_content
+from hitless.config.notify import DirectoryEvents
+from hitless.config.problems import ConfigError
 from hitless.config.settling import Settling
-
-log = logging.getLogger(__name__)
-
-DEBOUNCE_MS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Content that is new and was stable for the settle time."""
+    """Content that is new and has settled."""
 
     hash: str
     """To be given back to `applied` or `failed`."""
 
 
 class Watcher:
-    """Yields a `Changed` when the files' content is not what serves and has settled.
+    """Yields a `Changed` when what the files hold is not what serves, and has been the same for `settle_s`.
 
         async for change in Watcher([path], interval_s=20, settle_s=1):
             ...reload...
             watcher.applied(change.hash)    # or watcher.failed(change.hash)
 
-    A file that is missing or cannot be read for a while is waited for. `applied` is the `content_hash` of
-    what was loaded; without it, what is there when the watcher is made counts as applied.
+    A file that is missing or cannot be read is waited for. `applied` is the `content_hash` of what was
+    loaded; without it, what is there when the watcher is made counts as applied.
     """
 
     def __init__(
@@ -71,46 +67,34 @@ class Watcher:
         self._settling.applied(content)
 
     def failed(self, content: str) -> None:
-        """This content was tried and failed. It is tried again only when other content was seen in between."""
+        """This content was tried and failed; it is tried again when other content was seen in between."""
         self._settling.failed_with(content)
 
     def look(self) -> str | None:
         """The hash of the content now, or None if a file cannot be read."""
         try:
-            return content_hash(path.read_bytes() for path in self.paths)
-        except OSError:
+            return content_hash(read_content(path) for path in self.paths)
+        except ConfigError:
             return None
 
     async def __aiter__(self) -> AsyncIterator[Changed]:
-        notifier = asyncio.create_task(self._notify())
+        events = DirectoryEvents(self.paths, self._woken.set)
         try:
             while True:
+                # In this order, so that what happens during the look wakes the next one.
                 self._woken.clear()
-                content = self.look()
+                await events.arm()
+                content = await asyncio.to_thread(self.look)  # a network file system may hang
                 if content is not None and self._settling.see(content, self._clock()):
                     yield Changed(content)
-                    continue
-                due = self._settling.due_s(self._clock())
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(
-                        self._interval_s if due is None else min(due, self._interval_s)
-                    ):
-                        await self._woken.wait()
+                else:
+                    await self._rest()
         finally:
-            notifier.cancel()
-            with suppress(asyncio.CancelledError):
-                await notifier
+            await events.close()
 
-    async def _notify(self) -> None:
-        from watchfiles import awatch
-
-        directories = {path.absolute().parent for path in self.paths} | {
-            path.resolve().parent for path in self.paths
-        }
-        try:
-            async for _ in awatch(*directories, watch_filter=None, debounce=DEBOUNCE_MS, recursive=False):
-                self._woken.set()
-        except OSError as error:
-            log.warning(
-                "file system events are not to be had (%s); looking every %g s", error, self._interval_s
-            )
+    async def _rest(self) -> None:
+        """Until an event, the interval's end, or the moment at which what was seen has settled."""
+        due = self._settling.due_s(self._clock())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval_s if due is None else min(due, self._interval_s)):
+                await self._woken.wait()
