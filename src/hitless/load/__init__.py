@@ -15,6 +15,7 @@ connections, never retries (a retry would hide the failure), and counts each way
 
 from __future__ import annotations
 
+from hitless.load.ask import ask
 from hitless.load.exchange import Request, Response
 from hitless.load.failure import Failure, How, LoadError, RequestFailed, ServerClose
 from hitless.load.load import Limits, Load
@@ -39,6 +40,7 @@ __all__ = [
     "Share",
     "StepReport",
     "Target",
+    "ask",
     "get",
     "post",
     "round_trip",

@@ -95,7 +95,9 @@ class Recorder:
             self._wake()
 
     def step(self, name: str) -> None:
-        """From now on everything belongs to step `name`."""
+        """From now on everything belongs to step `name`; the step goes on if it is the current one."""
+        if name == self._tally.name:
+            return
         now = time.time()
         self._tally.ended = now
         self._tally = Tally(name, now)

@@ -45,6 +45,8 @@ class Ending:
     """Digest of the content sent or received."""
     closing: bool = False
     """Whether the response carried ``Connection: close``."""
+    answer_s: float = 0.0
+    """From the last byte of an upload to the head of its answer."""
 
     @property
     def survived(self) -> bool:
@@ -60,6 +62,7 @@ class Progress:
     messages: int = 0
     status: int = 0
     closing: bool = False
+    answer_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
     digest: _Hash = field(default_factory=hashlib.sha256)
 
@@ -74,4 +77,6 @@ class Progress:
     def end(self, reason: str) -> Ending:
         seconds = time.monotonic() - self.began
         digest = self.digest.hexdigest()
-        return Ending(reason, seconds, self.size, self.messages, self.status, digest, self.closing)
+        return Ending(
+            reason, seconds, self.size, self.messages, self.status, digest, self.closing, self.answer_s
+        )

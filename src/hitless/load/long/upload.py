@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -64,7 +65,10 @@ async def _transfer(wire: Wire, pace: Pace, progress: Progress) -> Head:
         # Where the server stopped reading, its answer says more than the broken pipe.
         with suppress(Lost):
             await _send(wire, pace, progress, answer)
-        return await answer
+        sent = time.monotonic()
+        head = await answer
+        progress.answer_s = time.monotonic() - sent
+        return head
     finally:
         answer.cancel()
         await asyncio.gather(answer, return_exceptions=True)
@@ -76,7 +80,8 @@ async def _send(wire: Wire, pace: Pace, progress: Progress, answer: asyncio.Task
         piece = pace.body[begin : begin + step]
         await wire.send(chunk(piece) if pace.chunked else piece)
         progress.add(piece)
-        answered, _ = await asyncio.wait((answer,), timeout=pace.seconds * len(piece) / len(pace.body))
+        wait = 0.0 if begin + step >= len(pace.body) else pace.seconds / pace.pieces
+        answered, _ = await asyncio.wait((answer,), timeout=wait)
         if answered:
             return
     if pace.chunked:
