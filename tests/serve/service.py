@@ -157,7 +157,12 @@ class Service:
         """`hitless ARGUMENTS`."""
         done = subprocess.run(
             [sys.executable, "-m", "hitless", *arguments],
-            cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=timeout_s, check=False,
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
@@ -213,7 +218,9 @@ def wait_for(
 def running(folder: Path, **settings: Any) -> Iterator[Service]:
     """A started service; ended afterwards, whatever happened."""
     service = Service(folder)
-    service.configure(**{"app": "app:app", "bind": ["127.0.0.1:0"], "state_dir": str(folder / "state"), **settings})
+    service.configure(
+        **{"app": "app:app", "bind": ["127.0.0.1:0"], "state_dir": str(folder / "state"), **settings}
+    )
     try:
         yield service.start()
     finally:

@@ -31,7 +31,9 @@ def build() -> typer.Typer:
 
     @app.callback()
     def common(
-        version: bool = typer.Option(False, "--version", callback=version, is_eager=True, help="print the version"),
+        version: bool = typer.Option(
+            False, "--version", callback=version, is_eager=True, help="print the version"
+        ),
     ) -> None:
         pass
 

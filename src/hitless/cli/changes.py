@@ -12,11 +12,13 @@ from hitless.cli.output import console, errors, print_json
 from hitless.control import ControlClient, find
 
 Name = Annotated[
-    str | None, typer.Argument(help="name of the service, or path of its control socket; not needed if only one runs")
+    str | None,
+    typer.Argument(help="name of the service, or path of its control socket; not needed if only one runs"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Timeout = Annotated[
-    float | None, typer.Option("--timeout", help="deadline of the change, in seconds; start.timeout bounds it as well")
+    float | None,
+    typer.Option("--timeout", help="deadline of the change, in seconds; start.timeout bounds it as well"),
 ]
 
 CHANGE_S = 3600.0
@@ -49,7 +51,9 @@ def rollback(name: Name = None, timeout: Timeout = None, as_json: AsJson = False
 
 
 def scale(
-    name_or_workers: Annotated[str, typer.Argument(metavar="[NAME] WORKERS", help="name of the service, if several run")],
+    name_or_workers: Annotated[
+        str, typer.Argument(metavar="[NAME] WORKERS", help="name of the service, if several run")
+    ],
     workers: Annotated[int | None, typer.Argument(hidden=True)] = None,
     timeout: Timeout = None,
     as_json: AsJson = False,
@@ -66,7 +70,8 @@ def scale(
 def stop(
     name: Name = None,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", help="seconds to finish what is in flight; drain.timeout if not given")
+        float | None,
+        typer.Option("--timeout", help="seconds to finish what is in flight; drain.timeout if not given"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -77,7 +82,9 @@ def stop(
     if as_json:
         print_json(report)
     elif report["cut"] or report["killed"]:
-        errors().print(f"stopped; {report['cut']} connections were cut at the deadline, {report['killed']} workers killed")
+        errors().print(
+            f"stopped; {report['cut']} connections were cut at the deadline, {report['killed']} workers killed"
+        )
     else:
         console().print(f"stopped in {report['seconds']:.2f} s; nothing was cut")
     if report["cut"] or report["killed"]:

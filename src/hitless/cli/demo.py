@@ -12,7 +12,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    part: Annotated[str | None, typer.Argument(help="which demonstration; all that there are if not given")] = None,
+    part: Annotated[
+        str | None, typer.Argument(help="which demonstration; all that there are if not given")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per part")] = False,
 ) -> None:
     """Run a real service under load and change everything about it; exit 1 if anything failed."""

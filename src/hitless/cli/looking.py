@@ -105,7 +105,9 @@ def _drain(drain: Any) -> list[RenderableType]:
         for each in worker["waits_for"]:
             what = f"{each.get('method') or ''} {each.get('path') or ''}".strip() or each.get("state", "")
             lines.append(
-                Text(f"  worker {worker['worker']} waits for {each.get('peer')}: {what}, {each.get('age_s', 0):.0f} s")
+                Text(
+                    f"  worker {worker['worker']} waits for {each.get('peer')}: {what}, {each.get('age_s', 0):.0f} s"
+                )
             )
     return lines
 
@@ -147,7 +149,9 @@ def history(
 
 def _history_row(row: Any) -> list[str]:
     plan = row["plan"]
-    differences = "; ".join(str(Difference(each["key"], each["old"], each["new"])) for each in plan["differences"])
+    differences = "; ".join(
+        str(Difference(each["key"], each["old"], each["new"])) for each in plan["differences"]
+    )
     return [
         datetime.fromtimestamp(row["at"]).astimezone().isoformat(" ", "seconds"),
         plan["kind"],
@@ -172,7 +176,7 @@ def metrics(name: Name = None, as_json: AsJson = False) -> None:
 
 def list_services(as_json: AsJson = False) -> None:
     """List the services of this user that run on this machine."""
-    found = [each for each in services() if each.is_alive]
+    found = [each for each in services() if each.alive]
     if as_json:
         print_json([{"name": each.name, "control": str(each.path)} for each in found])
         return

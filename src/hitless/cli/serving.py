@@ -20,7 +20,8 @@ from hitless.serve.settings import ServeSettings
 from hitless.serve.unit import unit_file
 
 Config = Annotated[
-    str | None, typer.Option("--config", "-c", help="configuration file; hitless.toml in this directory if there is one")
+    str | None,
+    typer.Option("--config", "-c", help="configuration file; hitless.toml in this directory if there is one"),
 ]
 App = Annotated[str | None, typer.Argument(help="module:attr, module:factory() or paste:FILE#name")]
 Writable = Annotated[
@@ -34,11 +35,15 @@ def add_to(app: typer.Typer) -> None:
         app.command(command.__name__)(with_flags(command, ServeSettings, leave_out=frozenset({"app"})))
 
 
-def serve(given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False) -> None:
+def serve(
+    given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False
+) -> None:
     """Serve an application; everything about it can be changed while it runs."""
     request = _request(given, app, config, allow_writable)
     _read(request)
-    asked = json.dumps({"config": request.config, "flags": dict(request.flags), "allow_writable": allow_writable})
+    asked = json.dumps(
+        {"config": request.config, "flags": dict(request.flags), "allow_writable": allow_writable}
+    )
     # The supervisor replaces this process, so that it does not carry the command line's libraries for months.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hitless.serve", asked])
 
@@ -55,7 +60,12 @@ def check(
     loaded = _read(_request(given, app, config, allow_writable))
     rows = explain(loaded)
     if as_json:
-        print_json({"hash": loaded.hash, "settings": [{"key": r.key, "value": r.value, "origin": r.origin} for r in rows]})
+        print_json(
+            {
+                "hash": loaded.hash,
+                "settings": [{"key": r.key, "value": r.value, "origin": r.origin} for r in rows],
+            }
+        )
         return
     if show:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -67,7 +77,9 @@ def check(
     console().print(f"the configuration is valid ({loaded.hash[:12]})")
 
 
-def unit(given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False) -> None:
+def unit(
+    given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False
+) -> None:
     """Print a systemd unit for this service."""
     request = _request(given, app, config, allow_writable)
     loaded = _read(request)

@@ -1,7 +1,7 @@
 """`python -m hitless.serve REQUEST`: the supervisor's process. `hitless serve` replaces itself by it.
 
-REQUEST is a JSON object: {"config": path or null, "flags": {dotted key: text}, "allow_writable": bool}. The detour keeps the command
-line's libraries out of a process that lives for months.
+REQUEST is a JSON object: {"config": path or null, "flags": {dotted key: text}, "allow_writable": bool}. The detour keeps the
+command line's libraries out of a process that lives for months.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from hitless.change import Deadline, Kind, Plan, Refused, digest
-from hitless.config import diff, plain
+from hitless.config import Loaded, diff, plain
 from hitless.serve.fleet import Candidate, Fleet
 from hitless.serve.logs import LogFile
 from hitless.serve.settings import ServeSettings
@@ -19,7 +19,7 @@ FIXED: Final = ("name", "state_dir", "control")
 class Source(Protocol):
     """Where settings come from: the same code for `check`, `diff`, `serve` and `reload`."""
 
-    def __call__(self) -> ServeSettings:
+    def __call__(self) -> Loaded[ServeSettings]:
         """Raises Refused (invalid) with every problem on a line of its own."""
 
 
@@ -30,13 +30,16 @@ class Reload:
         self._fleet: Final = fleet
         self._source: Final = source
         self._wanted: ServeSettings | None = None
+        self.content: str | None = None
+        """Hash of the files' content that was read."""
 
     @property
     def kind(self) -> Kind:
         return "start" if self._fleet.current is None else "reload"
 
     def plan(self) -> Plan:
-        self._wanted = self._source()
+        loaded = self._source()
+        self._wanted, self.content = loaded.settings, loaded.content_hash
         return plan_for(self._fleet, self._wanted, kind=self.kind)
 
     async def prepare(self, plan: Plan, deadline: Deadline) -> Candidate:
@@ -62,15 +65,15 @@ class Reload:
 class Rollback(Reload):
     """The generation before the current one once more: from its paused template, or rebuilt from its settings."""
 
-    def __init__(self, fleet: Fleet, before: ServeSettings | None) -> None:
-        def source() -> ServeSettings:
-            if fleet.kept is not None:
-                return fleet.kept.settings
-            if before is None:
-                raise Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
-            return before
-
+    def __init__(self, fleet: Fleet, source: Source, before: ServeSettings | None) -> None:
         super().__init__(fleet, source)
+        self._before: Final = before
+
+    def plan(self) -> Plan:
+        self._wanted = self._fleet.kept.settings if self._fleet.kept is not None else self._before
+        if self._wanted is None:
+            raise Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
+        return plan_for(self._fleet, self._wanted, kind="rollback")
 
     @property
     def kind(self) -> Kind:
@@ -103,7 +106,9 @@ class Scale:
         if current is None:
             raise Refused("not_serving", "no generation serves yet; try again when it has started")
         if not 1 <= self._workers <= 512:
-            raise Refused("workers_out_of_range", f"workers = {self._workers}: between 1 and 512", invalid=True)
+            raise Refused(
+                "workers_out_of_range", f"workers = {self._workers}: between 1 and 512", invalid=True
+            )
         self._wanted = current.settings.model_copy(update={"workers": self._workers})
         return plan_for(self._fleet, self._wanted, kind="scale", to_generation=current.number)
 
@@ -187,5 +192,3 @@ def _steps(fleet: Fleet, wanted: ServeSettings, kind: Kind) -> tuple[str, ...]:
 def _kill(workers: Sequence[WorkerProcess]) -> None:
     for worker in workers:
         worker.kill()
-
-

@@ -121,7 +121,9 @@ class AsyncChannel:
     def is_open(self) -> bool:
         return self._open
 
-    def send(self, kind: str, fds: Sequence[int] = (), *, keep: Sequence[socket.socket] = (), **fields: Any) -> None:
+    def send(
+        self, kind: str, fds: Sequence[int] = (), *, keep: Sequence[socket.socket] = (), **fields: Any
+    ) -> None:
         """Sends, or queues behind what still waits for a slow reader. `keep` are sockets to be closed once sent.
 
         A message to a process that is gone is dropped: its death is reported by `on_closed`.

@@ -56,6 +56,14 @@ class Commands:
     async def _change(self, change: AnyChange, request: Request) -> JSON:
         supervisor = self._supervisor
         timeout = _number(request, "timeout")
+        if request.params.get("wait") is False:
+            if supervisor.transactions.busy is not None:
+                raise ControlError("busy", f"{supervisor.transactions.busy} is in progress")
+            supervisor.spawn(supervisor.change(change, requested_by=str(request.peer), timeout_s=timeout))
+            return {
+                "outcome": None,
+                "message": f"the {change.kind} has begun; hitless status and history tell how it goes",
+            }
         before = set(supervisor.fleet.drains)
         plans: list[dict[str, Any]] = []
 
@@ -152,5 +160,3 @@ def _number(request: Request, name: str) -> float | None:
 
 def _shown(outcome: Outcome | None) -> Mapping[str, JSON] | None:
     return None if outcome is None else outcome.to_json()
-
-

@@ -38,6 +38,7 @@ class Candidate:
     generation: ServeGeneration
     workers: tuple[WorkerProcess, ...]
     listeners: Prepared
+    metrics: Prepared
 
 
 class Fleet:
@@ -55,6 +56,7 @@ class Fleet:
         self._loop: Final = loop
         self.events: Final = events
         self.listeners: Final = Listeners(systemd_fds)
+        self.metrics_listeners: Final = Listeners()
         self.host: Final = Host(
             loop=loop,
             reaper=Reaper(loop),
@@ -88,7 +90,12 @@ class Fleet:
         return self._numbers + 1
 
     async def prepare(
-        self, settings: ServeSettings, settings_hash: str, *, deadline: Deadline, template_of: ServeGeneration | None = None
+        self,
+        settings: ServeSettings,
+        settings_hash: str,
+        *,
+        deadline: Deadline,
+        template_of: ServeGeneration | None = None,
     ) -> Candidate:
         """A new generation, ready, beside the current one; `template_of` lends its template (a rollback).
 
@@ -102,12 +109,20 @@ class Fleet:
             generation.borrow_template(template_of)
         listeners = self.listeners.open(settings.bind, backlog=settings.backlog)
         try:
-            workers = await generation.prepare(deadline)
+            metrics = self.metrics_listeners.open(
+                [settings.metrics.bind] if settings.metrics.bind else [], backlog=16
+            )
         except BaseException:
             self.listeners.discard(listeners)
             raise
+        try:
+            workers = await generation.prepare(deadline)
+        except BaseException:
+            self.listeners.discard(listeners)
+            self.metrics_listeners.discard(metrics)
+            raise
         generation.life.move(State.READY)
-        return Candidate(generation, tuple(workers), listeners)
+        return Candidate(generation, tuple(workers), listeners, metrics)
 
     def discard_preparing(self, candidate: Candidate | None) -> None:
         if self.preparing is not None:
@@ -116,6 +131,7 @@ class Fleet:
             self.preparing = None
         if candidate is not None:
             self.listeners.discard(candidate.listeners)
+            self.metrics_listeners.discard(candidate.metrics)
 
     async def commit(self, candidate: Candidate) -> None:
         """The swap: the new generation accepts, then the old one drains into it.
@@ -136,7 +152,7 @@ class Fleet:
             old.life.move(State.DRAINING)
             self._keep(old)
             self._drain(old, old.undrained(), why="replaced", last=[each.key for each in gone])
-        for listener in gone:
+        for listener in [*gone, *self.metrics_listeners.commit(candidate.metrics)]:
             listener.sock.close()
             remove_path(listener)
         self._reaim(draining)
@@ -147,7 +163,9 @@ class Fleet:
         fresh = [each.key for each in candidate.listeners.fresh]
         self._drain(candidate.generation, candidate.generation.undrained(), why="undone", last=fresh)
 
-    async def resize(self, workers: Sequence[WorkerProcess], settings: ServeSettings, settings_hash: str) -> None:
+    async def resize(
+        self, workers: Sequence[WorkerProcess], settings: ServeSettings, settings_hash: str
+    ) -> None:
         """Takes `workers` (ready ones, of the current generation) in; drains the newest that are too many."""
         generation = self._current()
         await generation.serve(workers, self.listeners)
@@ -181,9 +199,12 @@ class Fleet:
         self.drop_kept()
         self.discard_preparing(None)
         self.listeners.close_all()
+        self.metrics_listeners.close_all()
         if self.current is not None:
             self.current.drop_template()
-            self._drain(self.current, self.current.undrained(), why="stopping", timeout_s=timeout_s, last=keys)
+            self._drain(
+                self.current, self.current.undrained(), why="stopping", timeout_s=timeout_s, last=keys
+            )
         return list(self.drains)
 
     def drop_kept(self) -> None:
@@ -214,7 +235,12 @@ class Fleet:
         if timeout_s is None:
             timeout_s = self._current().settings.drain.timeout
         drain = Drain(
-            self._loop, generation=generation.number, workers=workers, timeout_s=timeout_s, why=why, on_end=self._drain_ended
+            self._loop,
+            generation=generation.number,
+            workers=workers,
+            timeout_s=timeout_s,
+            why=why,
+            on_end=self._drain_ended,
         )
         self.drains.append(drain)
         leaving = {worker.number for worker in workers}
@@ -277,7 +303,10 @@ class Fleet:
         expected = worker.drained is not None and worker.drained.died is None
         self.events.emit(
             "worker.ended" if expected else "worker.died",
-            worker=worker.number, generation=worker.generation, pid=worker.pid, how=str(ended),
+            worker=worker.number,
+            generation=worker.generation,
+            pid=worker.pid,
+            how=str(ended),
         )
         if generation is not self.current:
             self._forget_if_over(generation)
@@ -319,7 +348,9 @@ class Fleet:
             self.events.emit("template.died", generation=self.kept.number, how=str(ended), pid=template.pid)
             self.drop_kept()
         elif self.current is not None and self.current.template is template and not self._stopping:
-            self.events.emit("template.died", generation=self.current.number, how=str(ended), pid=template.pid)
+            self.events.emit(
+                "template.died", generation=self.current.number, how=str(ended), pid=template.pid
+            )
             self.mend()
 
     def workers(self) -> list[WorkerProcess]:
@@ -354,7 +385,10 @@ class Fleet:
                     self.crashes.note(time.monotonic())
                     self._mend_again = True
                     self.events.emit(
-                        "mending.failed", generation=self._current().number, why=str(error), retry_s=self.crashes.delay_s
+                        "mending.failed",
+                        generation=self._current().number,
+                        why=str(error),
+                        retry_s=self.crashes.delay_s,
                     )
         finally:
             self._mending = None
@@ -370,7 +404,9 @@ class Fleet:
             if generation is not self.current:
                 return _kill(fresh)  # replaced meanwhile: these have served nobody
             await generation.serve(fresh, self.listeners)
-            self.events.emit("worker.replaced", generation=generation.number, workers=[one.number for one in fresh])
+            self.events.emit(
+                "worker.replaced", generation=generation.number, workers=[one.number for one in fresh]
+            )
         leaving = [one for one in generation.undrained() if one.number in self._retiring]
         if leaving and generation is self.current:
             self._drain(generation, leaving, why="retired")

@@ -43,7 +43,9 @@ class Host:
     def take_row(self) -> int:
         row = next((row for row in range(ROWS) if row not in self.rows), None)
         if row is None:
-            raise Refused("too_many_workers", f"{ROWS} workers of all generations are alive; wait for drains to end")
+            raise Refused(
+                "too_many_workers", f"{ROWS} workers of all generations are alive; wait for drains to end"
+            )
         self.rows.add(row)
         self.board.clear(row)
         return row
@@ -102,8 +104,10 @@ class ServeGeneration:
         template = TemplateProcess(self._host.loop, self._host.reaper, on_exit=self._host.on_template_gone)
         launch = Launch.of(self.settings)
         await template.start(
-            launch, worker_config(self.settings, self.number, launch.directory),
-            log_fd=self._host.log_fd, deadline=deadline,
+            launch,
+            worker_config(self.settings, self.number, launch.directory),
+            log_fd=self._host.log_fd,
+            deadline=deadline,
         )
         if self.template is not None:
             self.template.close()
@@ -129,7 +133,9 @@ class ServeGeneration:
                     await self._fork(started, deadline)
             else:
                 await self._import_each(number, started, deadline)
-            await _all(deadline.wait(worker.ready, f"worker {worker.number} was not ready") for worker in started)
+            await _all(
+                deadline.wait(worker.ready, f"worker {worker.number} was not ready") for worker in started
+            )
         except BaseException:
             for worker in started:
                 worker.kill()
@@ -140,7 +146,8 @@ class ServeGeneration:
         if self.settings.health.path is not None:
             scheme = "https" if self.settings.tls.certificate else "http"
             await _all(
-                health.probe(worker, self.settings.health, scheme=scheme, deadline=deadline) for worker in workers
+                health.probe(worker, self.settings.health, scheme=scheme, deadline=deadline)
+                for worker in workers
             )
 
     async def _fork(self, started: list[WorkerProcess], deadline: Deadline) -> None:
@@ -215,7 +222,9 @@ class ServeGeneration:
                 ],
             )
         deadline = Deadline.after(SERVING_S)
-        await _all(deadline.wait(worker.serving, f"worker {worker.number} did not accept") for worker in workers)
+        await _all(
+            deadline.wait(worker.serving, f"worker {worker.number} did not accept") for worker in workers
+        )
 
     def tell_siblings(self, workers: Sequence[WorkerProcess]) -> None:
         """Workers share connections among those they know."""
@@ -293,10 +302,10 @@ def _read_tls(settings: ServeSettings) -> dict[str, str] | None:
     if tls.certificate is None and tls.key is None:
         return None
     if tls.certificate is None or tls.key is None:
-        raise Refused("tls_invalid", "tls.certificate and tls.key belong together; one is not set", invalid=True)
+        raise Refused(
+            "tls_invalid", "tls.certificate and tls.key belong together; one is not set", invalid=True
+        )
     try:
         return {"certificate": Path(tls.certificate).read_text(), "key": Path(tls.key).read_text()}
     except OSError as error:
         raise Refused("tls_invalid", f"cannot read {error.filename}: {error.strerror}") from error
-
-

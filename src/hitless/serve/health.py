@@ -27,7 +27,9 @@ async def probe(worker: WorkerProcess, health: Health, *, scheme: str, deadline:
             f"GET {health.path} HTTP/1.1\r\nHost: {health.host}\r\nUser-Agent: hitless-health\r\n"
             "Connection: close\r\n\r\n".encode()
         )
-        line = await deadline.sooner(health.timeout).wait(reader.readline(), f"{health.path} was not answered")
+        line = await deadline.sooner(health.timeout).wait(
+            reader.readline(), f"{health.path} was not answered"
+        )
     except (OSError, ValueError) as error:
         raise Refused("health_failed", f"the health request {health.path} failed: {error}") from error
     except DeadlinePassed as error:

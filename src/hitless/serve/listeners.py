@@ -103,11 +103,13 @@ def _parse_tcp(text: str) -> Address:
     match = _TCP.fullmatch(text)
     if match is None:
         raise _invalid(text, "write host:port, [ipv6]:port, unix:/path, fd:N or systemd")
-    host = match["six"] or match["host"] or "0.0.0.0"  # noqa: S104 - ":8000" asks for every address
+    host = match["six"] or match["host"] or "0.0.0.0"
     port = int(match["port"])
     if port > 65535:
         raise _invalid(text, "a port is at most 65535")
-    return Address(f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}", "tcp", host=host, port=port)
+    return Address(
+        f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}", "tcp", host=host, port=port
+    )
 
 
 def _invalid(text: str, why: str) -> Refused:
@@ -292,7 +294,8 @@ def _inherit(address: Address, backlog: int) -> Listener:
         sock = socket.socket(fileno=os.dup(address.fd))
     except OSError as error:
         raise Refused(
-            "address_unbindable", f"descriptor {address.fd} is not an open socket: {os.strerror(error.errno or 0)}"
+            "address_unbindable",
+            f"descriptor {address.fd} is not an open socket: {os.strerror(error.errno or 0)}",
         ) from error
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
         sock.close()

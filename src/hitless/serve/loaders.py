@@ -37,7 +37,9 @@ def load(spec: str, interface: str) -> tuple[Any, Interface]:
     """
     app = _load_paste(spec) if spec.startswith("paste:") else _load_module(spec)
     if app is None:
-        raise LoadFailed("application_is_none", f"{spec} is None, not an application; does the factory return it?")
+        raise LoadFailed(
+            "application_is_none", f"{spec} is None, not an application; does the factory return it?"
+        )
     if not callable(app):
         raise LoadFailed("not_an_application", f"{spec} is a {type(app).__name__} and cannot be called")
     if interface == "asgi":
@@ -70,7 +72,7 @@ def detect(app: Any, spec: str) -> Interface:
         return "wsgi"
     raise LoadFailed(
         "interface_unknown",
-        f"cannot tell whether {spec} is an ASGI or a WSGI application; say interface = \"asgi\" or \"wsgi\"",
+        f'cannot tell whether {spec} is an ASGI or a WSGI application; say interface = "asgi" or "wsgi"',
     )
 
 
@@ -78,7 +80,8 @@ def _load_module(spec: str) -> Any:
     match = SPEC.fullmatch(spec)
     if match is None:
         raise LoadFailed(
-            "application_misnamed", f"{spec!r} does not name an application; write module:attr or module:factory()"
+            "application_misnamed",
+            f"{spec!r} does not name an application; write module:attr or module:factory()",
         )
     module = _contained(lambda: importlib.import_module(match["module"]), spec=spec, missing=match["module"])
     found = module
@@ -87,7 +90,8 @@ def _load_module(spec: str) -> Any:
             found = getattr(found, name)
         except AttributeError:
             raise LoadFailed(
-                "attribute_missing", f"{match['module']} has no {match['attr']}; it is looked for because app is {spec!r}"
+                "attribute_missing",
+                f"{match['module']} has no {match['attr']}; it is looked for because app is {spec!r}",
             ) from None
     if not match["call"]:
         return found
@@ -105,7 +109,8 @@ def _load_paste(spec: str) -> Any:
         from paste import deploy
     except ImportError:
         raise LoadFailed(
-            "paste_not_installed", "PasteDeploy is not installed beside the application: pip install 'hitless[paste]'"
+            "paste_not_installed",
+            "PasteDeploy is not installed beside the application: pip install 'hitless[paste]'",
         ) from None
     return _contained(lambda: deploy.loadapp(f"config:{file}", name=name or None), spec=spec, missing=None)
 
@@ -115,13 +120,15 @@ def _contained(call: Callable[[], Any], *, spec: str, missing: str | None) -> An
         return call()
     except ModuleNotFoundError as error:
         if missing is not None and error.name and (missing + ".").startswith(error.name + "."):
-            raise LoadFailed("module_missing", f"there is no module {error.name}, which {spec} names") from error
+            raise LoadFailed(
+                "module_missing", f"there is no module {error.name}, which {spec} names"
+            ) from error
         raise _failed("import_failed", spec, error) from error
     except SyntaxError as error:
         raise _failed("syntax_error", spec, error) from error
     except SystemExit as error:
         raise _failed("import_exited", spec, error) from error
-    except BaseException as error:  # noqa: BLE001 - an import may raise anything, and all of it means "refused"
+    except BaseException as error:
         raise _failed("factory_failed" if missing is None else "import_failed", spec, error) from error
 
 
@@ -137,8 +144,11 @@ def _failed(reason: str, spec: str, error: BaseException) -> LoadFailed:
 def _where(error: BaseException) -> str:
     """The innermost place outside the import machinery, as file:line."""
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and frame.filename != __file__ and "importlib" not in frame.filename
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+        and frame.filename != __file__
+        and "importlib" not in frame.filename
     ]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 

@@ -24,8 +24,18 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _IDENTITY: Final = ("worker", "generation", "pid", "change")
 _WARNINGS: Final = frozenset(
     {
-        "worker.died", "worker.exhausted", "template.died", "template.unforkable", "connection.cut", "mending.failed",
-        "change.rejected", "change.rolled_back", "settings.refused", "journal.unwritable", "watch.failed", "signal.refused",
+        "worker.died",
+        "worker.exhausted",
+        "template.died",
+        "template.unforkable",
+        "connection.cut",
+        "mending.failed",
+        "change.rejected",
+        "change.rolled_back",
+        "settings.refused",
+        "journal.unwritable",
+        "watch.failed",
+        "signal.refused",
     }
 )
 _DEBUG: Final = frozenset({"change.prepared", "worker.ended"})

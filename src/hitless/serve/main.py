@@ -45,10 +45,10 @@ def read(request: Request, environ: Mapping[str, str]) -> Loaded[ServeSettings]:
     return load(ServeSettings, *sources)
 
 
-def source(request: Request, environ: Mapping[str, str]) -> ServeSettings:
+def source(request: Request, environ: Mapping[str, str]) -> Loaded[ServeSettings]:
     """As `read`, for a change: raises Refused instead."""
     try:
-        return read(request, environ).settings
+        return read(request, environ)
     except ConfigError as error:
         raise Refused("configuration_invalid", str(error), invalid=True) from error
 
@@ -60,7 +60,7 @@ async def run(request: Request, environ: dict[str, str]) -> int:
         os.path.abspath(request.config) if request.config else None, request.flags, request.allow_writable
     )
     try:
-        settings = source(request, environ)
+        settings = source(request, environ).settings
         supervisor = Supervisor(
             asyncio.get_running_loop(),
             settings,

@@ -26,21 +26,20 @@ from hitless.change import (
     Status,
     Transactions,
 )
+from hitless.config import Watcher
 from hitless.control import ControlServer
 from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source
 from hitless.serve.drains import KILL_AFTER_S, Drain
 from hitless.serve.fleet import Fleet
 from hitless.serve.logs import LogFile, Logger
-from hitless.serve.metrics import Tally
+from hitless.serve.metrics import Tally, figures
 from hitless.serve.reaper import become_subreaper
+from hitless.serve.scrape import Scrape
 from hitless.serve.settings import ServeSettings
 from hitless.serve.systemd import Notifier
-from hitless.serve.watching import watch
 
 LONGEST_CHANGE_S: Final = 86400.0
 """Outer bound of a change; `start.timeout` of the settings that it puts in place bounds it in fact."""
-
-SYSTEMD_POLL_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +83,13 @@ class Supervisor:
             on_drain_ended=self._drain_ended,
         )
         self.transactions: Final = Transactions(journal, self.events)
+        self.scrape: Final = Scrape(lambda: figures(self))
         self.last_outcome: Outcome | None = None
         self.attempted_hash: str | None = None
         self._hup: Final = Coalescer(self._reload_by_signal)
         self._stop: Final[asyncio.Future[Stop]] = loop.create_future()
         self._tasks: Final[set[asyncio.Task[Any]]] = set()
+        self.watcher: Watcher | None = None
         self._watching: asyncio.Task[None] | None = None
         self._watched: tuple[float, float] | None = None
         self._stopped: Final = asyncio.Event()
@@ -118,7 +119,9 @@ class Supervisor:
 
     # Changes
 
-    async def change(self, change: AnyChange, *, requested_by: str, timeout_s: float | None = None) -> Outcome:
+    async def change(
+        self, change: AnyChange, *, requested_by: str, timeout_s: float | None = None
+    ) -> Outcome:
         """Makes one change and records it.
 
         Raises:
@@ -127,18 +130,29 @@ class Supervisor:
         if self._stop.done():
             raise ChangeInProgress("a stop")
         run: Any = self.transactions.run  # each change has a prepared type of its own
-        outcome: Outcome = await run(change, requested_by=requested_by, deadline_s=timeout_s or LONGEST_CHANGE_S)
+        outcome: Outcome = await run(
+            change, requested_by=requested_by, deadline_s=timeout_s or LONGEST_CHANGE_S
+        )
         self.last_outcome = outcome
+        self._tell_watcher(change, outcome)
         current = self.fleet.current
         if outcome.status is Status.APPLIED and current is not None:
             for drain in self.fleet.drains:
                 if drain.change is None:
                     drain.change = outcome.change
-            self._settings_changed(current.settings)
+            await self._settings_changed(current.settings)
         return outcome
 
+    def _tell_watcher(self, change: AnyChange, outcome: Outcome) -> None:
+        """What a command has tried need not be tried again because the file looks new to the watcher."""
+        if self.watcher is not None and isinstance(change, Reload) and change.content is not None:
+            if outcome.is_good:
+                self.watcher.applied(change.content)
+            else:
+                self.watcher.failed(change.content)
+
     def rollback(self) -> Rollback:
-        return Rollback(self.fleet, self._settings_before())
+        return Rollback(self.fleet, self.source, self._settings_before())
 
     def _settings_before(self) -> ServeSettings | None:
         """The settings that were applied before the ones that are now, from the journal."""
@@ -218,17 +232,28 @@ class Supervisor:
             case "change.committed" | "change.rejected" | "change.rolled_back" | "change.unchanged":
                 self.notifier.ready(str(event.fields.get("message") or event.name))
 
-    def _settings_changed(self, settings: ServeSettings) -> None:
+    async def _settings_changed(self, settings: ServeSettings) -> None:
         self.logger.configure(settings.log)
         self.open_log(settings)
+        await self.scrape.listen(next((listener.sock for listener in self.fleet.metrics_listeners), None))
         watched = (settings.reload.interval, settings.reload.settle) if settings.reload.watch else None
         if watched != self._watched:
             self._watched = watched
             if self._watching is not None:
                 self._watching.cancel()
-                self._watching = None
+            self.watcher = self._watching = None
             if watched is not None and self.config_file is not None:
-                self._watching = self.loop.create_task(watch(self, self.config_file, settings.reload))
+                self.watcher = Watcher([self.config_file], interval_s=watched[0], settle_s=watched[1])
+                self._watching = self.loop.create_task(self._watch(self.watcher))
+
+    async def _watch(self, watcher: Watcher) -> None:
+        """One reload for each new, stable content of the file. What was refused is tried again when it changes."""
+        async for changed in watcher:
+            await self.transactions.idle()
+            if changed.hash != watcher.look():
+                continue
+            self.events.emit("watch.changed", file=str(self.config_file), content=changed.hash[:12])
+            await self.change(Reload(self.fleet, self.source), requested_by="watch")
 
     def open_log(self, settings: ServeSettings) -> None:
         self.log_file.open(settings.log)
@@ -281,6 +306,7 @@ class Supervisor:
 
     async def _end(self, control: ControlServer) -> None:
         self.fleet.discard_preparing(None)
+        await self.scrape.listen(None)
         for task in list(self._tasks):
             task.cancel()
         self._stopped.set()

@@ -53,6 +53,9 @@ class Notifier:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock, suppress(OSError):
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+            suppress(OSError),
+        ):
             sock.setblocking(False)
             sock.sendto("\n".join(line.replace("\n", " ") for line in lines).encode(), address)

@@ -71,7 +71,11 @@ def _load(sock: socket.socket, config: dict[str, Any]) -> Any:
         app, interface = loaders.load(config["app"], config["interface"])
     except loaders.LoadFailed as error:
         channel.send(
-            sock, "failed", reason=error.reason, message=error.message[:2000], detail=channel.clip(error.detail)
+            sock,
+            "failed",
+            reason=error.reason,
+            message=error.message[:2000],
+            detail=channel.clip(error.detail),
         )
         return None
     config["http"]["interface"] = interface

@@ -27,7 +27,14 @@ from hitless.serve.template import BOOT, PROTOCOL
 IMPORT_NICENESS: Final = 10
 """Priority of a template while it imports, where the priority can be restored: requests go first."""
 
-_NOT_INHERITED: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_NOT_INHERITED: Final = (
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,9 @@ def _identity(user: str | None, group: str | None) -> tuple[int | None, int | No
     except KeyError:
         raise Refused("user_missing", f"user = {user!r}: this machine has no such user") from None
     try:
-        gid = entry.pw_gid if entry and group is None else None if group is None else grp.getgrnam(group).gr_gid
+        gid = (
+            entry.pw_gid if entry and group is None else None if group is None else grp.getgrnam(group).gr_gid
+        )
     except KeyError:
         raise Refused("group_missing", f"group = {group!r}: this machine has no such group") from None
     uid = entry.pw_uid if entry else None
@@ -95,7 +104,13 @@ def can_restore_priority() -> bool:
 class TemplateProcess:
     """One template: alive from `start` until `close` or its death, which `on_exit` is told."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, reaper: Reaper, *, on_exit: Callable[[TemplateProcess, Exit], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        reaper: Reaper,
+        *,
+        on_exit: Callable[[TemplateProcess, Exit], None],
+    ) -> None:
         self._loop: Final = loop
         self._reaper: Final = reaper
         self._on_exit: Final = on_exit
@@ -120,7 +135,9 @@ class TemplateProcess:
         """A fork copies the one thread that forks: with others alive it may copy a lock that is never released."""
         return not self.threads
 
-    async def start(self, launch: Launch, config: dict[str, Any], *, log_fd: int | None, deadline: Deadline) -> None:
+    async def start(
+        self, launch: Launch, config: dict[str, Any], *, log_fd: int | None, deadline: Deadline
+    ) -> None:
         """Starts the process and waits until the application is imported.
 
         Raises:
@@ -167,7 +184,9 @@ class TemplateProcess:
                 )
             except OSError as error:
                 ours.close()
-                raise Refused("interpreter_missing", f"cannot run {launch.python}: {error.strerror}") from error
+                raise Refused(
+                    "interpreter_missing", f"cannot run {launch.python}: {error.strerror}"
+                ) from error
             except subprocess.SubprocessError as error:
                 ours.close()
                 raise Refused("user_not_permitted", f"cannot run {launch.python}: {error}") from error

@@ -43,13 +43,20 @@ ORPHAN_DRAIN_S: Final = 30.0
 class Worker:
     """State of this process, owned by its event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, app: Any, config: dict[str, Any]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, app: Any, config: dict[str, Any]
+    ) -> None:
         self._loop: Final = loop
         self._config: Final = config
         self._options: Final = HttpOptions(**config["http"])
         self._channel: Final = AsyncChannel(loop, sock, on_message=self._told, on_closed=self._orphaned)
         self._engine: Final = Engine(
-            app, self._options, loop=loop, on_empty=self._check_drained, log=WorkerLog(config["log"]), access=print_line
+            app,
+            self._options,
+            loop=loop,
+            on_empty=self._check_drained,
+            log=WorkerLog(config["log"]),
+            access=print_line,
         )
         self._giver: Final = Giver(loop, Facts.as_dict)
         self._takers: list[Taker] = []
@@ -67,7 +74,9 @@ class Worker:
         self._tls: Any = None
         self._deadline: asyncio.TimerHandle | None = None
         limit = int(config["max_requests"])
-        self._max_requests: Final = limit + random.randint(0, int(config["max_requests_jitter"])) if limit else 0
+        self._max_requests: Final = (
+            limit + random.randint(0, int(config["max_requests_jitter"])) if limit else 0
+        )
         self._answers: Final[dict[str, Callable[[Message], None]]] = {
             "probe": self._probe,
             "serve": self._serve,
@@ -84,11 +93,16 @@ class Worker:
             self._tls = _tls_context(self._config["tls"])
             await self._engine.startup()
         except OSError as error:  # ssl.SSLError among them
-            self._channel.send("failed", reason="tls_invalid", message=f"the TLS certificate cannot be used: {error}")
+            self._channel.send(
+                "failed", reason="tls_invalid", message=f"the TLS certificate cannot be used: {error}"
+            )
             return
         except StartupFailed as error:
             self._channel.send(
-                "failed", reason="lifespan_failed", message=str(error), detail=clip(getattr(error, "detail", ""))
+                "failed",
+                reason="lifespan_failed",
+                message=str(error),
+                detail=clip(getattr(error, "detail", "")),
             )
             return
         self._loop.add_signal_handler(signal.SIGTERM, self._retire)
@@ -102,7 +116,9 @@ class Worker:
                 await self._engine.shutdown()
         except TimeoutError:
             print(f"the application's shutdown took longer than {SHUTDOWN_S:g} s; left", file=sys.stderr)
-        self._channel.send("drained", counters=self._counters(), cut=self._cut[:100], cut_count=len(self._cut))
+        self._channel.send(
+            "drained", counters=self._counters(), cut=self._cut[:100], cut_count=len(self._cut)
+        )
 
     # What the supervisor says
 
@@ -295,7 +311,14 @@ def serve(sock: socket.socket, app: Any, config: dict[str, Any]) -> NoReturn:
     """Runs a worker in this process and ends the process."""
     _name_process(config)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1):
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGUSR1,
+    ):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with asyncio.Runner(loop_factory=new_loop) as runner:

@@ -41,7 +41,10 @@ class WorkerLog:
             print_line(json.dumps({**line, "traceback": trace} if trace else line, default=str))
             return
         rest = " ".join(f"{name}={_shown(value)}" for name, value in fields.items() if value is not None)
-        print_line(f"{at} {level:<7} pid={os.getpid()} {event} {rest}".rstrip() + (f"\n{trace.rstrip()}" if trace else ""))
+        print_line(
+            f"{at} {level:<7} pid={os.getpid()} {event} {rest}".rstrip()
+            + (f"\n{trace.rstrip()}" if trace else "")
+        )
 
 
 def _shown(value: Any) -> str:

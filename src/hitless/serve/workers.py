@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from hitless.change import Refused
 from hitless.serve.channel import AsyncChannel, Message
@@ -87,7 +87,9 @@ class WorkerProcess:
         """`last` names the listening sockets that are closed with it, so that it takes whoever waits there."""
         if self.state is not WorkerState.GONE:
             self.state = WorkerState.DRAINING
-        self._send("drain", [sock.fileno() for sock in takers], keep=takers, timeout=timeout_s, last=list(last))
+        self._send(
+            "drain", [sock.fileno() for sock in takers], keep=takers, timeout=timeout_s, last=list(last)
+        )
 
     def tell_siblings(self, rows: Sequence[int]) -> None:
         self._send("siblings", rows=list(rows))
@@ -115,7 +117,9 @@ class WorkerProcess:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def _send(self, kind: str, fds: Sequence[int] = (), *, keep: Sequence[socket.socket] = (), **fields: Any) -> None:
+    def _send(
+        self, kind: str, fds: Sequence[int] = (), *, keep: Sequence[socket.socket] = (), **fields: Any
+    ) -> None:
         if self._channel is not None and self._channel.is_open:
             self._channel.send(kind, fds, keep=keep, **fields)
         else:
