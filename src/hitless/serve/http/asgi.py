@@ -108,10 +108,13 @@ class AsgiExchange(Exchange):
                 if reader.held or reader.complete:
                     return self._next_message()
                 self.go_ahead()
-            if self._news is None:
-                self._news = asyncio.Event()
-            await self._news.wait()
+            await self._news_came()
         return {"type": "http.disconnect"}
+
+    async def _news_came(self) -> None:
+        if self._news is None:
+            self._news = asyncio.Event()
+        await self._news.wait()
 
     def _next_message(self) -> Message:
         reader = self.connection.reader

@@ -34,6 +34,7 @@ HEAD_READ: Final = Step.HEAD_READ
 REQUEST_READ: Final = Step.REQUEST_READ
 ANSWERED: Final = Step.ANSWERED
 
+SWITCHING: Final = 101
 NEVER: Final = float("inf")
 UNREAD_LIMIT: Final = 256 * 1024
 """Bytes of an unwanted request body that are read to save the connection; with more to come it is closed."""
@@ -147,7 +148,8 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None:
             exchange.disconnected()
-            self.engine.broken_off(self, exchange)
+            if exchange.status != SWITCHING:
+                self.engine.broken_off(self, exchange)
         self._release_writers()
         if self.leaving is not None:
             self.leaving.cancel()
@@ -309,10 +311,18 @@ class Connection(asyncio.Protocol):
             if engine.drain_plan is not None:
                 engine.drain_plan.settle(self)
 
-    def take_back(self, data: bytes) -> bytes:
-        """Bytes that came behind an upgrade request."""
-        kept, self._kept = self._kept + data, b""
+    def upgraded(self, exchange: Exchange) -> bytes:
+        """The connection speaks something else now; returns the bytes that came behind the request."""
+        self.state = step(self.state, Step.UPGRADED)
+        self.engine.upgraded(self, exchange)
+        self.expect_data()
+        kept, self._kept = self._kept, b""
+        self.resume_reading()
         return kept
+
+    def expect_data(self) -> None:
+        """An upgraded connection may be silent as long as an idle one; then it is probed."""
+        self.deadline = self.engine.now + self.engine.options.keep_alive
 
     def send_continue(self) -> None:
         """Tell a client that waits for it to send its body."""

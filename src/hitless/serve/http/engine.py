@@ -227,12 +227,35 @@ class Engine:
 
     def begin(self, connection: Connection) -> Exchange:
         """Start the application on the request that a connection has just read."""
-        exchange = self.exchange_type(connection)
+        kind = self.exchange_type if connection.reader.upgrade is None else self._upgrade_type()
+        exchange = kind(connection)
         if self.access is not None:
             exchange.began = time.monotonic()
         self.running.add(exchange)
         exchange.start()
         return exchange
+
+    def _upgrade_type(self) -> type[Exchange]:
+        """For a WebSocket handshake; an engine that cannot speak WebSocket answers it as the GET that it
+        also is.
+        """
+        if self.options.interface == "wsgi":
+            return self.exchange_type
+        try:
+            from hitless.serve.http.websocket import WebSocketExchange
+        except ImportError as error:
+            self.log("error", "no websockets: wsproto is not installed", reason=str(error))
+            return self.exchange_type
+        return WebSocketExchange
+
+    def upgraded(self, connection: Connection, exchange: Exchange) -> None:
+        """A connection has become a WebSocket."""
+        self.counters.websockets += 1
+        self.counters.responses[1] += 1
+        if self.access is not None:
+            self.access(connection, exchange, exchange.status, 0)
+        if self.drain_plan is not None:
+            self.drain_plan.end_stream_later(connection)
 
     def answered(self, connection: Connection, response: Response) -> None:
         """A response is complete."""

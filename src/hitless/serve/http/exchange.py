@@ -52,6 +52,9 @@ class Exchange(Response):
     def receive_data(self, data: bytes) -> None:
         """Bytes after an upgrade."""
 
+    def probe(self) -> None:
+        """An upgraded connection has been silent for long."""
+
     def client_left(self) -> None:
         """The client has closed its side; it may still be reading."""
 

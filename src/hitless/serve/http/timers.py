@@ -121,6 +121,11 @@ def _closing(connection: Connection) -> None:
     connection.abort()
 
 
+def _websocket(connection: Connection) -> None:
+    assert connection.exchange is not None
+    connection.exchange.probe()
+
+
 _EXPIRED: Final[dict[State, Callable[[Connection], None]]] = {
     State.OPENING: _nothing,
     State.IDLE: _idle,
@@ -128,7 +133,7 @@ _EXPIRED: Final[dict[State, Callable[[Connection], None]]] = {
     State.RECEIVING: _body,
     State.ANSWERING: _nothing,
     State.UNREAD: _unread,
-    State.WEBSOCKET: _nothing,
+    State.WEBSOCKET: _websocket,
     State.OFFERED: _nothing,
     State.CLOSING: _closing,
     State.CLOSED: _nothing,
