@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from hitless.config.document import Data
-from hitless.config.keys import KeyPath, dotted, has
+from hitless.config.keys import KeyPath, at, dotted, has
 from hitless.config.problems import Problem
 from hitless.config.schema import model_at, settings_of, strip
 from hitless.config.secrets import MASK, is_secret_name
@@ -56,12 +56,14 @@ def complaints(
     found: dict[KeyPath, Problem] = {}
     for details in error.errors(include_url=False):
         path = _path(details, data)
-        problem = Problem(where(path), dotted(path), _message(details, model, path))
+        problem = Problem(where(path), dotted(path), _message(details, model, path, data))
         if path in found:
             # A value that may be one of several types is refused once by each of them.
             problem = Problem(problem.where, problem.key, f"{found[path].message}; or {problem.message}")
         found[path] = problem
-    return sorted(found.values(), key=_place)
+    # A list with a wrong item is also called too short; the item says it better.
+    above = {path[:length] for path in found for length in range(1, len(path))}
+    return sorted((problem for path, problem in found.items() if path not in above), key=_place)
 
 
 def _path(details: ErrorDetails, data: Data) -> KeyPath:
@@ -77,20 +79,27 @@ def _path(details: ErrorDetails, data: Data) -> KeyPath:
     return path
 
 
-def _message(details: ErrorDetails, model: type[BaseModel], path: KeyPath) -> str:
+def _message(details: ErrorDetails, model: type[BaseModel], path: KeyPath, data: Data) -> str:
     if details["type"] == "missing":
         return f"is required{_description(model, path)}"
     if details["type"] == "extra_forbidden":
         return f"unknown key{_hint(model, path)}"
-    return f"{_expectation(details)}, got {_shown(details['input'], model, path)}"
+    got = MASK if _is_secret(model, path) else _shown(at(data, path))
+    return f"{_expectation(details)}, got {got}"
 
 
 def _expectation(details: ErrorDetails) -> str:
     if form := EXPECTED.get(details["type"]):
-        return f"expected {form.format(**details.get('ctx', {}))}"
+        bounds = details.get("ctx", {})
+        return f"expected {form.format(**{name: _number(bound) for name, bound in bounds.items()})}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = re.sub(r"^Input should be (a valid )?", "expected ", message)
     return message[:1].lower() + message[1:]
+
+
+def _number(bound: Any) -> Any:
+    """Bounds of floats without the `.0` that nobody wrote."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def _description(model: type[BaseModel], path: KeyPath) -> str:
@@ -111,9 +120,7 @@ def _hint(model: type[BaseModel], path: KeyPath) -> str:
     return f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
 
 
-def _shown(value: Any, model: type[BaseModel], path: KeyPath) -> str:
-    if _is_secret(model, path):
-        return MASK
+def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]}…"
 

@@ -16,10 +16,13 @@ def diff(old: BaseModel, new: BaseModel) -> tuple[Difference, ...]:
     """
     before = {leaf.path: leaf for leaf in leaves(old)}
     after = {leaf.path: leaf for leaf in leaves(new)}
+    paths = [*after, *(path for path in before if path not in after)]
+    tables = {path[:length] for path in paths for length in range(len(path))}
     found = []
-    for path in [*after, *(path for path in before if path not in after)]:
+    for path in paths:
         left, right = before.get(path), after.get(path)
-        if _value(left) != _value(right):
+        # An empty table is a value of its own only where neither side has anything in it.
+        if path not in tables and _value(left) != _value(right):
             found.append(_difference(dotted(path), left, right))
     return tuple(found)
 

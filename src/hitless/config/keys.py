@@ -4,8 +4,8 @@ people.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -28,3 +28,22 @@ def has(container: object, part: str | int) -> bool:
     if isinstance(container, Sequence) and not isinstance(container, str):
         return isinstance(part, int) and 0 <= part < len(container)
     return False
+
+
+def at(data: Any, path: KeyPath) -> Any:
+    """The value at a path that is there."""
+    for part in path:
+        data = data[part]
+    return data
+
+
+def scalars(data: Any, above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every value that is neither a table nor a list, with its path."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from scalars(value, (*above, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from scalars(value, (*above, index))
+    else:
+        yield above, data

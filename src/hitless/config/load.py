@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from hitless.change import digest
 from hitless.config.complaints import complaints
 from hitless.config.content import content_hash
 from hitless.config.document import Data
-from hitless.config.keys import dotted
+from hitless.config.keys import dotted, scalars
 from hitless.config.plain import leaves, plain
 from hitless.config.problems import ConfigError, Problem
 from hitless.config.provenance import Provenance
@@ -51,6 +52,7 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
     merged: Data = {}
     for layer in layers:
         merged = _laid_over(merged, layer.data)
+    _refuse_not_finite(merged, provenance)
     try:
         settings = model.model_validate_json(json.dumps(merged, default=_iso), strict=True)
     except ValidationError as error:
@@ -85,6 +87,17 @@ def _laid_over(below: Data, above: Data) -> Data:
             _laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
         )
     return merged
+
+
+def _refuse_not_finite(merged: Data, provenance: Provenance) -> None:
+    """TOML has nan and inf; settings have no use for them, and JSON has no word for them."""
+    problems = [
+        Problem(provenance.where(path), dotted(path), f"expected a finite number, got {value}")
+        for path, value in scalars(merged)
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _iso(value: Any) -> str:

@@ -9,7 +9,7 @@ from hitless.change import JSON
 
 MASK: Final = "***"
 NAME: Final = re.compile(
-    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?:^|[_.-])PASS(?:$|[_.-])|KEY", re.IGNORECASE
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?:^|[_.-]|PG)PASS(?:$|[_.-])|KEY", re.IGNORECASE
 )
 IN_URL: Final = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
 

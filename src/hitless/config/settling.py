@@ -17,7 +17,7 @@ class Settling:
         self._attempted = applied
         self._failed: str | None = None
         self._candidate: str | None = None
-        self._since = 0.0
+        self._settles_at = 0.0
 
     @property
     def failed(self) -> str | None:
@@ -43,8 +43,8 @@ class Settling:
             self._candidate = None
             return False
         if content != self._candidate:
-            self._candidate, self._since = content, now
-        if now - self._since < self._settle_s:
+            self._candidate, self._settles_at = content, now + self._settle_s
+        if now < self._settles_at:
             return False
         self._attempted, self._failed, self._candidate = content, None, None
         return True
@@ -53,4 +53,4 @@ class Settling:
         """Seconds until what was seen last has settled, or None if nothing is settling."""
         if self._candidate is None:
             return None
-        return max(0.0, self._since + self._settle_s - now)
+        return max(0.0, self._settles_at - now)

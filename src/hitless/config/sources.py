@@ -109,7 +109,8 @@ class Environment:
                 path, info = known[name]
                 _put(data, path, value_of(text, info))
             else:
-                problems.append(Problem(name, "", f"unknown environment variable{_hint(name, known)}"))
+                hint = _hint(name, known, shared=f"{self.prefix}_")
+                problems.append(Problem(name, "", f"unknown environment variable{hint}"))
         if problems:
             raise ConfigError(problems)
         return Layer(data, self._origin, "the environment")
@@ -168,6 +169,8 @@ def _put(data: Data, path: tuple[str, ...], value: Any) -> None:
     data[last] = value
 
 
-def _hint(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _hint(name: str, known: Collection[str], shared: str = "") -> str:
+    """What was perhaps meant; `shared` is a prefix that makes all names look alike."""
+    names = [each.removeprefix(shared) for each in known]
+    close = get_close_matches(name.removeprefix(shared), names, n=1)
+    return f"; did you mean {shared}{close[0]}?" if close else ""

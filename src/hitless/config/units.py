@@ -22,7 +22,7 @@ BYTES: Final[Mapping[str, int]] = {
     "TiB": 1024**4,
 }
 
-NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?")
+NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 SPAN: Final = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d))", re.ASCII)
 SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)", re.ASCII)
 MODE: Final = re.compile(r"(?:0o)?[0-7]{1,4}", re.ASCII)
