@@ -81,7 +81,7 @@ async def test_an_upload_a_download_a_stream_and_a_websocket_of_a_minute_survive
     tmp_path: Path,
 ) -> None:
     (tmp_path / "app.py").write_text(APP)
-    with running(tmp_path, workers=2, drain__timeout="120s", drain__stream="100s") as service:
+    with running(tmp_path, workers=2, drain__timeout="200s", drain__stream="100s") as service:
         host, port = service.address
         url = f"http://{host}:{port}"
         stream = EventStream(f"{url}/events", enough=int(SECONDS * 15))
@@ -100,7 +100,7 @@ async def test_an_upload_a_download_a_stream_and_a_websocket_of_a_minute_survive
 async def test_streams_are_told_to_end_when_the_drain_says_so(tmp_path: Path) -> None:
     """Clients of streams are told in their protocol's own words, so that they reconnect, and the drain ends."""
     (tmp_path / "app.py").write_text(APP)
-    with running(tmp_path, drain__timeout="30s", drain__stream="500ms") as service:
+    with running(tmp_path, drain__timeout="30s", drain__stream="300ms", drain__spread="200ms") as service:
         host, port = service.address
         stream = EventStream(f"http://{host}:{port}/events", enough=10_000)
         running_stream = asyncio.create_task(stream.run(30.0))

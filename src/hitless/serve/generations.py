@@ -291,7 +291,8 @@ def worker_config(settings: ServeSettings, generation: int, directory: str) -> d
             "body_timeout": timeouts.body,
             "write_timeout": timeouts.write,
             "linger": settings.drain.linger,
-            "stream": settings.drain.stream,
+            "stream": min(settings.drain.stream, settings.drain.timeout / 2),
+            "spread": min(settings.drain.spread, settings.drain.timeout / 4),
             "multiprocess": settings.workers > 1,
         },
     }

@@ -117,5 +117,7 @@ def _time(at: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = str(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_shown(item)}" for name, item in value.items()) + "}"
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return f'"{text}"' if " " in text or not text or "\n" in text else text

@@ -78,7 +78,14 @@ class Drain(Section):
     stream: Seconds = Field(
         15.0,
         ge=0,
-        description="when WebSockets are closed (1012) and event streams are told to end; spread over this time",
+        description="how long WebSockets and event streams go on; then they are closed (1012) or told to end;"
+        " at most half of drain.timeout",
+    )
+    spread: Seconds = Field(
+        5.0,
+        ge=0,
+        description="time over which the ends of streams are spread, so that clients do not all come back at once;"
+        " at most a quarter of drain.timeout",
     )
 
 

@@ -92,6 +92,7 @@ class Supervisor:
         self.watcher: Watcher | None = None
         self._watching: asyncio.Task[None] | None = None
         self._watched: tuple[float, float] | None = None
+        self._early_drains: Final[list[Drain]] = []
         self._stopped: Final = asyncio.Event()
         self.stop_report: dict[str, Any] = {}
 
@@ -137,10 +138,12 @@ class Supervisor:
         self._tell_watcher(change, outcome)
         current = self.fleet.current
         if outcome.status is Status.APPLIED and current is not None:
-            for drain in self.fleet.drains:
+            for drain in [*self.fleet.drains, *self._early_drains]:
                 if drain.change is None:
                     drain.change = outcome.change
             await self._settings_changed(current.settings)
+        while self._early_drains:
+            self._record_drain(self._early_drains.pop())
         return outcome
 
     def _tell_watcher(self, change: AnyChange, outcome: Outcome) -> None:
@@ -276,6 +279,12 @@ class Supervisor:
             self.loop.call_later(self.notifier.watchdog_s, self._keep_alive)
 
     def _drain_ended(self, drain: Drain) -> None:
+        if drain.change is None and self.transactions.busy is not None:
+            self._early_drains.append(drain)  # over before the change that it belongs to is recorded
+            return
+        self._record_drain(drain)
+
+    def _record_drain(self, drain: Drain) -> None:
         report = drain.report
         if report is not None and not self._stop.done():
             self.spawn(

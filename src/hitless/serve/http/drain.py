@@ -74,7 +74,8 @@ class Drain:
         if exchange is None or connection.leaving is not None or exchange.is_told_to_end:
             return
         if exchange.event_stream or connection.state is State.WEBSOCKET:
-            delay = self._engine.options.stream * jitter()
+            options = self._engine.options
+            delay = options.stream + options.spread * jitter()
             connection.leaving = self._engine.loop.call_later(delay, self._end_stream, connection, exchange)
 
     def _end_stream(self, connection: Connection, exchange: Exchange) -> None:

@@ -35,7 +35,9 @@ class HttpOptions:
     linger: float = 5.0
     """How long a draining connection that stays waits for one more request."""
     stream: float = 15.0
-    """Time over which a drain spreads the end of WebSockets and event streams."""
+    """How long WebSockets and event streams go on undisturbed when a drain has begun."""
+    spread: float = 5.0
+    """Time after that over which their ends are spread."""
     multiprocess: bool = False
     """`wsgi.multiprocess`: whether other workers serve the same application."""
 
