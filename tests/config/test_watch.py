@@ -296,6 +296,6 @@ async def test_watching_ends_without_a_trace(tmp_path: Path) -> None:
     for _ in range(3):
         await once()
     async with asyncio.timeout(5):  # watchfiles' own thread closes its descriptors a moment later
-        while process.num_fds() > before:
+        while process.num_fds() > before:  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.01)
     assert len(asyncio.all_tasks()) == 1

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -34,15 +35,14 @@ class Ended(Generic[T]):
 async def the_end_of(task: asyncio.Task[T], deadline: Deadline, what: str) -> Ended[T]:
     """Wait until `task` is done, and no longer than the deadline: then it is cancelled.
 
-    A cancellation of the waiting task cancels `task` too, and is otherwise swallowed: the caller has to put
-    things back into order, and finds in the result that the work was cancelled. `what` is for the message:
-    "the commit did not end".
+    A cancellation of the waiting task is swallowed: the caller has things to put back into order. `what` is
+    for the message: "the commit did not end".
     """
     began = time.monotonic()
     failure: Refused | None
-    if not await _is_done(task, deadline):
+    if not await in_time(task, deadline):
         task.cancel()
-        await _is_done(task, Deadline.after(CANCEL_GRACE_S))
+        await in_time(task, Deadline.after(CANCEL_GRACE_S))
         failure = Refused("deadline_passed", str(DeadlinePassed(what, deadline.seconds)))
     else:
         failure = _failure(task)
@@ -52,13 +52,12 @@ async def the_end_of(task: asyncio.Task[T], deadline: Deadline, what: str) -> En
     return Ended(failure, task.result() if returned else None, time.monotonic() - began)
 
 
-async def _is_done(task: asyncio.Task[T], deadline: Deadline) -> bool:
-    while not task.done() and not deadline.expired:
-        try:
-            await asyncio.wait({task}, timeout=deadline.remaining())
-        except asyncio.CancelledError:
-            task.cancel()
-    return task.done()
+async def in_time(future: asyncio.Future[T], deadline: Deadline) -> bool:
+    """Wait for `future` until the deadline, however often the waiting task is cancelled; whether it is done."""
+    while not future.done() and not deadline.expired:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({future}, timeout=deadline.remaining())
+    return future.done()
 
 
 def _failure(task: asyncio.Task[T]) -> Refused | None:
@@ -76,5 +75,5 @@ def to_refusal(error: BaseException) -> Refused:
         return error
     if isinstance(error, DeadlinePassed):
         return Refused("deadline_passed", str(error))
-    name = type(error).__name__
-    return Refused("internal_error", f"{name}: {error}", "".join(traceback.format_exception(error)))
+    message = f"unexpected {type(error).__name__}: {error}"
+    return Refused("internal_error", message, "".join(traceback.format_exception(error)))

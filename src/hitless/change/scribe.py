@@ -9,10 +9,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import Final, TypeVar
 
 from hitless.change.deadline import Deadline, DeadlinePassed
+from hitless.change.ending import in_time
+from hitless.change.entry import Drained
 from hitless.change.events import Events
 from hitless.change.journal import Journal, JournalUnwritable
 from hitless.change.outcome import Outcome
@@ -21,6 +24,8 @@ from hitless.change.plan import Plan
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+UNWRITABLE: Final = "journal_unwritable"
 
 JOURNAL_TIMEOUT_S: Final = 10.0
 """For one row to reach the disk."""
@@ -47,18 +52,23 @@ class Scribe:
         Raises:
             JournalUnwritable: it could not be written in JOURNAL_TIMEOUT_S.
         """
-        return await self._in_thread(partial(self._begin, plan, requested_by))
+
+        def abandon(row: int) -> None:
+            """The row came after all, too late for its change: it must not stay open."""
+            outcome = Outcome.rejected(
+                plan.from_generation, reason=UNWRITABLE, message="the journal was too slow"
+            )
+            self._unwritten.append(lambda: self._journal.finish(row, outcome, {}))
+
+        return await self._in_thread(lambda: self._begin(plan, requested_by), abandon)
 
     async def finish(self, row: int | None, outcome: Outcome, timings: Mapping[str, float]) -> None:
         if row is not None:
-            await self._later(partial(self._journal.finish, row, outcome, dict(timings)))
+            await self._write_sometime(lambda: self._journal.finish(row, outcome, timings))
 
-    async def drained(
-        self, row: int | None, *, finished: int, handed_over: int, cut: int, seconds: float
-    ) -> None:
+    async def drained(self, row: int | None, drained: Drained) -> None:
         if row is not None:
-            drained = partial(self._journal.drained, row, finished=finished, handed_over=handed_over, cut=cut)
-            await self._later(partial(drained, seconds=seconds))
+            await self._write_sometime(lambda: self._journal.drained(row, **asdict(drained)))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False)
@@ -67,7 +77,7 @@ class Scribe:
         self._write_unwritten()
         return self._journal.begin(plan, requested_by)
 
-    async def _later(self, write: Callable[[], None]) -> None:
+    async def _write_sometime(self, write: Callable[[], None]) -> None:
         self._unwritten.append(write)
         try:
             await self._in_thread(self._write_unwritten)
@@ -80,12 +90,16 @@ class Scribe:
             self._unwritten[0]()
             self._unwritten.popleft()
 
-    async def _in_thread(self, write: Callable[[], T]) -> T:
+    async def _in_thread(self, write: Callable[[], T], late: Callable[[T], None] | None = None) -> T:
+        """What `write` returns; if that takes too long, `late` is told of it when it is there."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, write)
-        try:
-            return await Deadline.after(JOURNAL_TIMEOUT_S).wait(
-                asyncio.shield(future), f"the disk of the journal {self._journal.path} did not answer"
-            )
-        except DeadlinePassed as error:
-            future.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise JournalUnwritable(str(error)) from None
+        if not await in_time(future, Deadline.after(JOURNAL_TIMEOUT_S)):
+            future.add_done_callback(partial(_came_late, late))
+            what = f"the disk of the journal {self._journal.path} did not answer"
+            raise JournalUnwritable(str(DeadlinePassed(what, JOURNAL_TIMEOUT_S)))
+        return future.result()
+
+
+def _came_late(tell: Callable[[T], None] | None, future: asyncio.Future[T]) -> None:
+    if not future.cancelled() and future.exception() is None and tell is not None:
+        tell(future.result())

@@ -18,16 +18,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from hitless.change.deadline import Deadline
 from hitless.change.ending import the_end_of, to_refusal
+from hitless.change.entry import Drained
 from hitless.change.events import Events
 from hitless.change.journal import Journal, JournalUnwritable
 from hitless.change.outcome import Outcome, Refused, Status
 from hitless.change.plan import Kind, Plan
-from hitless.change.scribe import Scribe
+from hitless.change.scribe import UNWRITABLE, Scribe
 from hitless.change.wire import JSON
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ P = TypeVar("P")
 COMMIT_TIMEOUT_S: Final = 30.0
 """For a commit, and again for undoing it: a swap that takes longer has gone wrong."""
 DISCARD_TIMEOUT_S: Final = 30.0
+CANCELLED: Final = "the request was cancelled before the change was committed"
 
 
 class Change(Protocol[P]):
@@ -129,7 +132,9 @@ class Transactions:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             attempt.give_up()
-            await _see_through(task)
+            while not task.done():  # every phase of it has a deadline of its own
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({task})
             raise
         finally:
             self._generation = attempt.generation
@@ -140,9 +145,9 @@ class Transactions:
         self, change: int | None, *, finished: int, handed_over: int, cut: int, seconds: float
     ) -> None:
         """Record how the work of the generation that `change` (`Outcome.change`) replaced has ended."""
-        counts = {"finished": finished, "handed_over": handed_over, "cut": cut}
-        self._events.emit("change.drained", change=change, seconds=seconds, **counts)
-        await self._scribe.drained(change, seconds=seconds, **counts)
+        drained = Drained(finished=finished, handed_over=handed_over, cut=cut, seconds=seconds)
+        self._events.emit("change.drained", change=change, **asdict(drained))
+        await self._scribe.drained(change, drained)
 
     def close(self) -> None:
         self._scribe.close()
@@ -162,6 +167,7 @@ class _Attempt(Generic[P]):
         self._row: int | None = None
         self._preparing: asyncio.Task[P] | None = None
         self._is_given_up = False
+        self._is_prepare_begun = False
         self.generation = generation
 
     def give_up(self) -> None:
@@ -175,7 +181,7 @@ class _Attempt(Generic[P]):
         try:
             self._row = await self._scribe.begin(plan, requested_by)
         except JournalUnwritable as error:
-            refusal = refusal or Refused("journal_unwritable", str(error))
+            refusal = refusal or Refused(UNWRITABLE, str(error))
         self._emit("change.started", plan, requested_by=requested_by)
         outcome = self._rejected(refusal) if refusal else await self._make(plan)
         outcome = replace(outcome, change=self._row)
@@ -224,7 +230,7 @@ class _Attempt(Generic[P]):
         """
         if self._is_given_up:
             raise Refused("cancelled", CANCELLED)
-        self._preparing = asyncio.create_task(self._change.prepare(plan, self._deadline))
+        self._preparing = asyncio.create_task(self._begin_prepare(plan))
         ended = await the_end_of(
             self._preparing, self._deadline, f"generation {plan.to_generation} did not become ready"
         )
@@ -232,8 +238,13 @@ class _Attempt(Generic[P]):
         failure = Refused("cancelled", CANCELLED) if self._is_given_up else ended.failure
         if failure is None:
             return cast("P", ended.result)
-        await self._discard(plan, ended.result)
+        if self._is_prepare_begun:
+            await self._discard(plan, ended.result)
         raise failure
+
+    async def _begin_prepare(self, plan: Plan) -> P:
+        self._is_prepare_begun = True  # a task that is cancelled before its first step never comes here
+        return await self._change.prepare(plan, self._deadline)
 
     async def _take_back(self, plan: Plan, prepared: P, failure: Refused) -> Outcome:
         undo_failure = await self._finished("undo", self._change.undo(plan, prepared), COMMIT_TIMEOUT_S)
@@ -280,17 +291,3 @@ class _Attempt(Generic[P]):
             to_generation=plan.to_generation,
             **fields,
         )
-
-
-CANCELLED: Final = "the request was cancelled before the change was committed"
-
-
-async def _see_through(task: asyncio.Task[Outcome]) -> None:
-    """Wait for the task's end, however often this one is cancelled: every phase of it has a deadline of its
-    own.
-    """
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            continue
