@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hitless.serve.worker import SHUTDOWN_S
+from hitless.serve.boot import SHUTDOWN_S
 from hitless.serve.workers import Drained, WorkerProcess, WorkerState
 
 KILL_AFTER_S: Final = SHUTDOWN_S + 5.0

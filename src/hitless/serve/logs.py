@@ -9,15 +9,15 @@ The words are stable: tests and operators match them. Applications log as they l
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
-import structlog
-
-from hitless.change import Event, Refused
+from hitless.change import JSON, Difference, Event, Refused
 from hitless.serve.settings import Log
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -46,6 +46,8 @@ class LogFile:
 
     def __init__(self) -> None:
         self.fd: int | None = None
+        """To be passed to other processes; None while everything goes where it went at the start."""
+        self._first: int | None = None
 
     @staticmethod
     def check(log: Log) -> None:
@@ -54,14 +56,16 @@ class LogFile:
             os.close(_open(log.file))
 
     def open(self, log: Log) -> None:
-        """Standard output and error go to `log.file` from now on.
+        """Standard output and error go to `log.file` from now on; without one, to what was standard error at the start.
 
         Raises:
             Refused: it cannot be opened; lines go where they went.
         """
-        if log.file is None:
+        if log.file is None and self._first is None:
             return
-        fd = _open(log.file)
+        if self._first is None:
+            self._first = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)
+        fd = os.dup(self._first) if log.file is None else _open(log.file)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         if self.fd is not None:
@@ -77,47 +81,57 @@ def _open(path: str) -> int:
 
 
 class Logger:
-    """Writes events as lines."""
+    """Writes events as lines.
+
+    By hand rather than with structlog, which the rest of Hitless logs with: it would bring rich and pygments (6 MB) into a
+    process that lives for months, for the sake of one comparison of levels.
+    """
 
     def __init__(self, log: Log, *, stream: TextIO = sys.stderr) -> None:
         self._stream: Final = stream
         self.configure(log)
 
     def configure(self, log: Log) -> None:
-        self._log = structlog.wrap_logger(
-            structlog.PrintLogger(self._stream),
-            processors=[_render_json if log.format == "json" else _render_text],
-            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[log.level]),
-        )
+        self._least = _LEVELS[log.level]
+        self._render = _json_line if log.format == "json" else _text_line
 
     def event(self, event: Event) -> None:
         level = "warning" if event.name in _WARNINGS else "debug" if event.name in _DEBUG else "info"
-        fields = {name: value for name, value in event.fields.items() if value is not None}
-        getattr(self._log, level)(event.name, at=event.at, level=level, fields=fields)
+        if _LEVELS[level] < self._least:
+            return
+        fields = {name: value for name, value in event.fields.items() if value not in (None, [])}
+        self._stream.write(self._render(event, level, fields) + "\n")
+        self._stream.flush()
 
 
-def _render_json(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
-    import json
-
-    line = {"at": _time(entry["at"]), "level": entry["level"], "event": entry["event"], **entry["fields"]}
-    return json.dumps(line, default=str)
+def _json_line(event: Event, level: str, fields: Mapping[str, JSON]) -> str:
+    return json.dumps({"at": _time(event.at), "level": level, "event": event.name, **fields}, default=str)
 
 
-def _render_text(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
-    fields: Mapping[str, Any] = entry["fields"]
-    subject, _, verb = entry["event"].partition(".")
+def _text_line(event: Event, level: str, fields: Mapping[str, JSON]) -> str:
+    subject, _, verb = event.name.partition(".")
     named = [f"{name}={_shown(fields[name])}" for name in _IDENTITY if name in fields]
     head = named if subject in fields else [subject, *named]
     rest = [f"{name}={_shown(value)}" for name, value in fields.items() if name not in _IDENTITY]
-    return f"{_time(entry['at'])} {entry['level']:<7} {' '.join([*head, verb.replace('_', ' '), *rest])}"
+    return f"{_time(event.at)} {level:<7} {' '.join([*head, verb.replace('_', ' '), *rest])}"
 
 
 def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: JSON) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_shown(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        value = "; ".join(_item(each) for each in value)
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return f'"{text}"' if " " in text or not text or "\n" in text else text
+
+
+def _item(value: JSON) -> str:
+    match value:
+        case {"key": str(key), "old": old, "new": new}:
+            return str(Difference(key, old, new))
+        case _:
+            return str(value)

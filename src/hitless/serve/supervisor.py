@@ -32,6 +32,7 @@ from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source
 from hitless.serve.drains import KILL_AFTER_S, Drain
 from hitless.serve.fleet import Fleet
 from hitless.serve.logs import LogFile, Logger
+from hitless.serve.memory import give_back
 from hitless.serve.metrics import Tally, figures
 from hitless.serve.reaper import become_subreaper
 from hitless.serve.scrape import Scrape
@@ -112,6 +113,7 @@ class Supervisor:
             if outcome.status is not Status.APPLIED:
                 return int(outcome.exit_code) if outcome.invalid else 1
             self._keep_alive()
+            give_back()
             stop = await self._stop
             await self._drain_all(stop)
             return 0

@@ -7,7 +7,7 @@ generation, code and all, in milliseconds.
 Forking is double: the child forks again and exits, so that the worker becomes the supervisor's own child (the supervisor is the
 subreaper of its descendants) and its exit status is known at once.
 
-It is started by `BOOT` below rather than `-m`, so that an interpreter without hitless can say so in words.
+It is started by `boot.BOOT` rather than `-m`, so that an interpreter without hitless can say so in words.
 """
 
 from __future__ import annotations
@@ -21,26 +21,11 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from hitless.serve import channel, loaders, worker
+from hitless.serve.boot import PROTOCOL
 from hitless.serve.channel import ChannelClosed, Message
-
-PROTOCOL: Final = 1
-"""Version of the messages; a template of another hitless with another protocol is refused."""
-
-BOOT: Final = """
-import sys
-try:
-    from hitless.serve.template import main
-except ImportError as error:
-    import json, socket
-    sock = socket.socket(fileno=int(sys.argv[1]))
-    sock.send(json.dumps({"kind": "failed", "reason": "interpreter_without_hitless", "message":
-        "%s cannot import hitless[serve]: %s; install it in that environment" % (sys.executable, error)}).encode())
-    sys.exit(1)
-main(int(sys.argv[1]))
-"""
 
 
 def main(fd: int) -> NoReturn:

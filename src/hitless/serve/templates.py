@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hitless.change import Deadline, Refused
-from hitless.serve import channel
+from hitless.change import Deadline, DeadlinePassed, Refused
+from hitless.serve import channel, faults
+from hitless.serve.boot import BOOT, PROTOCOL
 from hitless.serve.channel import AsyncChannel, Message
 from hitless.serve.reaper import Exit, Reaper
 from hitless.serve.settings import ServeSettings
-from hitless.serve.template import BOOT, PROTOCOL
 
 IMPORT_NICENESS: Final = 10
 """Priority of a template while it imports, where the priority can be restored: requests go first."""
@@ -125,10 +125,12 @@ class TemplateProcess:
         self.threads: list[str] = []
         self.import_s = 0.0
         self.became_worker = False
+        self._is_killed = False
 
     @property
     def is_alive(self) -> bool:
-        return self.pid != 0 and self.exit is None and self._channel is not None and self._channel.is_open
+        is_there = self.pid != 0 and self.exit is None and not self._is_killed
+        return is_there and self._channel is not None and self._channel.is_open
 
     @property
     def can_fork(self) -> bool:
@@ -146,6 +148,7 @@ class TemplateProcess:
         """
         try:
             self._spawn(launch, log_fd)
+            faults.reach("template.spawned")
             hello = await deadline.wait(self._hello, "the template did not start")
             if hello["protocol"] != PROTOCOL:
                 raise Refused(
@@ -197,17 +200,28 @@ class TemplateProcess:
         self._reaper.watch(self.pid, self._exited)
 
     async def fork(self, worker: int, end: socket.socket, config: dict[str, Any], deadline: Deadline) -> int:
-        """A new worker at the other end of `end`; returns its pid."""
+        """A new worker at the other end of `end`; returns its pid.
+
+        Raises:
+            Refused: the template died, or could not fork.
+            DeadlinePassed: it did not answer; a template that hangs is of no more use and is killed.
+        """
         assert self._channel is not None
         future: asyncio.Future[int] = self._loop.create_future()
         self._forked[worker] = future
         self._channel.send("fork", [end.fileno()], keep=[end], worker=worker, config=config)
         try:
             if not self.is_alive:
-                raise Refused("template_died", f"the template {self.exit}")
-            return await deadline.wait(future, "the template did not fork a worker")
+                raise Refused("template_died", f"the template {self.exit or 'died'}")
+            pid = await deadline.wait(future, "the template did not fork a worker")
+        except DeadlinePassed:
+            self.kill()
+            raise
         finally:
             self._forked.pop(worker, None)
+        if not pid:
+            raise Refused("fork_failed", "the template could not fork a worker; its log says why")
+        return pid
 
     def become(self, end: socket.socket, config: dict[str, Any]) -> int:
         """Turns the template itself into a worker; it is no template any more."""
@@ -226,10 +240,13 @@ class TemplateProcess:
             self._channel.close()
 
     def kill(self) -> None:
+        """Ends it at once. Its channel stays open until it is dead: it may still tell of a worker that it has forked."""
+        self._is_killed = True
         if self.pid and self.exit is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-        self.close()
+        else:
+            self.close()
 
     def _renice(self, niceness: int) -> None:
         if can_restore_priority():
@@ -240,9 +257,9 @@ class TemplateProcess:
     def _told(self, message: Message) -> None:
         match message.kind:
             case "hello":
-                self._hello.set_result(message)
+                _settle(self._hello, message)
             case "loaded":
-                self._loaded.set_result(message)
+                _settle(self._loaded, message)
             case "failed":
                 self._refusal = message
                 self._fail(Refused(message["reason"], message["message"], message.fields.get("detail", "")))
@@ -250,6 +267,9 @@ class TemplateProcess:
                 future = self._forked.get(message["worker"])
                 if future is not None and not future.done():
                     future.set_result(message["pid"])
+                elif message["pid"]:
+                    with suppress(ProcessLookupError):
+                        os.kill(message["pid"], signal.SIGKILL)  # nobody waits for this worker any more
 
     def _closed(self) -> None:
         """Nothing more will come. The exit status, which follows, says why."""
@@ -258,6 +278,7 @@ class TemplateProcess:
         self.exit = ended
         if self._channel is not None and self._channel.is_open:
             self._channel.read_rest()  # its last words may still be queued
+        self.close()
         self._report_death()
         self._on_exit(self, ended)
 
@@ -273,3 +294,8 @@ class TemplateProcess:
             if not future.done():
                 future.set_exception(refusal)
                 future.exception()  # retrieved: the one who waits sees it all the same
+
+
+def _settle(future: asyncio.Future[Message], message: Message) -> None:
+    if not future.done():  # whoever waited may have given up
+        future.set_result(message)

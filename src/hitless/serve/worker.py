@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 
 from hitless.serve import scoreboard as board
 from hitless.serve.acceptor import Acceptor
+from hitless.serve.boot import SHUTDOWN_S
 from hitless.serve.channel import AsyncChannel, Message, clip
 from hitless.serve.handover import Giver, Taker
 from hitless.serve.http.engine import Engine
@@ -32,9 +33,6 @@ SLACK: Final = 2
 
 BEAT_S: Final = 0.25
 """How often a worker writes its figures to the scoreboard."""
-
-SHUTDOWN_S: Final = 10.0
-"""Longest time that the application's own shutdown may take after the last request."""
 
 ORPHAN_DRAIN_S: Final = 30.0
 """How long a worker without a supervisor finishes what it has, unless the settings said otherwise."""
