@@ -9,7 +9,7 @@ Guarantees:
 2. A row that its process left open by dying is marked `interrupted` when the journal is next opened.
 3. A file that is no journal, is damaged, or comes from a newer version is set aside under another name and
    a new one is begun: it is never deleted and never keeps a service from running.
-4. The file keeps the last `keep` rows, and besides them the row of the settings that were last applied.
+4. The file keeps the last `keep` rows, and besides them the settings that were applied last and before that.
 5. It is readable by its owner only (0600): applied settings may hold secrets.
 
 Methods are blocking, each one short transaction; `Transactions` calls them in a thread, because an fsync
@@ -68,7 +68,8 @@ NEWER: Final = "the journal was written by a newer version"
 SELECT_APPLIED: Final = (
     "SELECT c.id, c.at, c.generation, s.hash, s.json FROM change c JOIN settings s ON s.hash = c.settings"
 )
-LAST_APPLIED: Final = "SELECT max(id) FROM change WHERE status = 'applied' AND settings IS NOT NULL"
+APPLIED: Final = "SELECT id FROM change WHERE status = 'applied' AND settings IS NOT NULL"
+LAST_APPLIED: Final = f"{APPLIED} ORDER BY id DESC LIMIT 1"
 
 
 class JournalUnwritable(Exception):
@@ -176,8 +177,9 @@ class Journal:
         return key
 
     def _prune(self, db: sqlite3.Connection) -> None:
+        kept = f"SELECT id FROM ({APPLIED} ORDER BY id DESC LIMIT 2)"
         db.execute(
-            f"DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ? AND id IS NOT ({LAST_APPLIED})",
+            f"DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ? AND id NOT IN ({kept})",
             (self._keep,),
         )
         db.execute(

@@ -96,6 +96,7 @@ class Transactions:
         self._events: Final = events
         self._generation = generation
         self._busy: str | None = None
+        self._attempt: _Attempt[Any] | None = None
         self._freed: Final = asyncio.Event()
 
     @property
@@ -116,6 +117,13 @@ class Transactions:
             self._freed.clear()
             await self._freed.wait()
 
+    def give_up(self) -> None:
+        """Take back the change that is in progress, if there is one and it is not yet being committed. It ends
+        soon: wait for `idle`.
+        """
+        if self._attempt is not None:
+            self._attempt.give_up()
+
     async def run(self, change: Change[P], *, requested_by: str, deadline_s: float) -> Outcome:
         """Make the change, and say how it ended. `deadline_s` bounds prepare.
 
@@ -127,6 +135,7 @@ class Transactions:
         self._busy = f"a {change.kind} (asked for by {requested_by})"
         deadline = Deadline.after(deadline_s)
         attempt = _Attempt(change, self._scribe, self._events, generation=self._generation, deadline=deadline)
+        self._attempt = attempt
         task = asyncio.create_task(attempt.run(requested_by))
         try:
             return await asyncio.shield(task)
@@ -138,7 +147,7 @@ class Transactions:
             raise
         finally:
             self._generation = attempt.generation
-            self._busy = None
+            self._busy = self._attempt = None
             self._freed.set()
 
     async def drained(
