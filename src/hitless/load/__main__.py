@@ -108,7 +108,7 @@ async def _run(options: argparse.Namespace) -> Report:
 def _mix(options: argparse.Namespace) -> Sequence[Share]:
     mix = [Share(1.0 - options.posts, get())]
     if options.posts:
-        mix.append(Share(options.posts, post(size=options.body, chunked=0.5)))
+        mix.append(Share(options.posts, post(size=options.body, chunked=options.chunked)))
     if options.round_trips:
         mix.append(Share(1 / 3, round_trip(options.round_trips)))
     return mix
