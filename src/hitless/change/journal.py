@@ -70,6 +70,10 @@ SELECT_APPLIED: Final = (
 )
 APPLIED: Final = "SELECT id FROM change WHERE status = 'applied' AND settings IS NOT NULL"
 LAST_APPLIED: Final = f"{APPLIED} ORDER BY id DESC LIMIT 1"
+APPLIED_BEFORE: Final = (
+    f"{APPLIED} AND settings IS NOT (SELECT settings FROM change WHERE id = ({LAST_APPLIED}))"
+    " ORDER BY id DESC LIMIT 1"
+)
 
 
 class JournalUnwritable(Exception):
@@ -155,8 +159,11 @@ class Journal:
         return self._applied(f"c.id = ({LAST_APPLIED})")
 
     def applied_before(self) -> Applied | None:
-        """The settings that were applied before the last ones, or None: what a rollback goes back to."""
-        return self._applied(f"c.status = 'applied' AND c.id < ({LAST_APPLIED}) ORDER BY c.id DESC LIMIT 1")
+        """The last settings that were applied and are not those applied now, or None: what a rollback goes back to.
+
+        Going back to the same ones (those of the start before this one, say) would undo nothing.
+        """
+        return self._applied(f"c.id = ({APPLIED_BEFORE})")
 
     def _applied(self, where: str) -> Applied | None:
         query = f"{SELECT_APPLIED} WHERE {where}"
@@ -177,9 +184,10 @@ class Journal:
         return key
 
     def _prune(self, db: sqlite3.Connection) -> None:
-        kept = f"SELECT id FROM ({APPLIED} ORDER BY id DESC LIMIT 2)"
+        kept = f"(({LAST_APPLIED}), ({APPLIED_BEFORE}))"
         db.execute(
-            f"DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ? AND id NOT IN ({kept})",
+            # IFNULL: with no settings before these, one of the two is NULL, and NOT IN would never be true.
+            f"DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ? AND IFNULL(id NOT IN {kept}, 1)",
             (self._keep,),
         )
         db.execute(

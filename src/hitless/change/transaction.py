@@ -191,7 +191,13 @@ class _Attempt(Generic[P]):
             self._row = await self._scribe.begin(plan, requested_by)
         except JournalUnwritable as error:
             refusal = refusal or Refused(UNWRITABLE, str(error))
-        self._emit("change.started", plan, requested_by=requested_by)
+        differences = [each.to_json() for each in plan.differences]
+        asked = {
+            "requested_by": requested_by,
+            "attempted_hash": plan.attempted_hash,
+            "differences": differences,
+        }
+        self._emit("change.started", plan, **asked)
         outcome = self._rejected(refusal) if refusal else await self._make(plan)
         outcome = replace(outcome, change=self._row)
         verb = "committed" if outcome.status is Status.APPLIED else outcome.status.value

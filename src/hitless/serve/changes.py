@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from hitless.change import Deadline, Kind, Plan, Refused, digest
@@ -65,15 +65,23 @@ class Reload:
 class Rollback(Reload):
     """The generation before the current one once more: from its paused template, or rebuilt from its settings."""
 
-    def __init__(self, fleet: Fleet, source: Source, before: ServeSettings | None) -> None:
+    def __init__(self, fleet: Fleet, source: Source, before: Callable[[], ServeSettings | None]) -> None:
         super().__init__(fleet, source)
         self._before: Final = before
 
     def plan(self) -> Plan:
-        self._wanted = self._fleet.kept.settings if self._fleet.kept is not None else self._before
-        if self._wanted is None:
-            raise Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
-        return plan_for(self._fleet, self._wanted, kind="rollback")
+        wanted = self._fleet.kept.settings if self._fleet.kept is not None else self._before()
+        if wanted is None:
+            raise Refused(
+                "nothing_to_roll_back_to",
+                "there is nothing to roll back to: probation is over, and no other settings were applied before these",
+            )
+        if self._fleet.current is not None:
+            # Where the service is found stays as it is; it may have been started anew at another place since.
+            now = self._fleet.current.settings
+            wanted = wanted.model_copy(update={key: getattr(now, key) for key in FIXED})
+        self._wanted = wanted
+        return plan_for(self._fleet, wanted, kind="rollback")
 
     @property
     def kind(self) -> Kind:
@@ -135,7 +143,8 @@ class Scale:
         self._fleet.shed(prepared)
 
     async def discard(self, plan: Plan, prepared: Sequence[WorkerProcess] | None) -> None:
-        """Workers that did not become ready were ended where they were started."""
+        """Workers that did not become ready were ended where they were started; those that have accepted drain."""
+        _kill([worker for worker in prepared or () if not worker.may_have_accepted])
 
 
 AnyChange = Reload | Scale

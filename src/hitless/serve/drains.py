@@ -56,7 +56,7 @@ class Drain:
     ) -> None:
         self.generation: Final = generation
         self.workers: Final = list(workers)
-        self.timeout_s: Final = timeout_s
+        self.timeout_s = timeout_s
         self.why: Final = why
         self.change: int | None = change
         self.began: Final = time.monotonic()
@@ -64,6 +64,7 @@ class Drain:
         self._before: Final = {worker.number: dict(worker.counters) for worker in workers}
         self._on_end: Final = on_end
         self._killed: set[int] = set()
+        self._limit: asyncio.Timeout | None = None
         self._task: Final = loop.create_task(self._run())
 
     @property
@@ -74,6 +75,12 @@ class Drain:
     def remaining_s(self) -> float:
         return max(0.0, self.timeout_s - (time.monotonic() - self.began))
 
+    def shorten(self, timeout_s: float) -> None:
+        """At most `timeout_s` from now on."""
+        self.timeout_s = min(self.timeout_s, time.monotonic() - self.began + timeout_s)
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self.remaining_s + KILL_AFTER_S)
+
     async def ended(self) -> DrainReport:
         """How it ended; bounded by the drain's own deadlines."""
         await asyncio.shield(self._task)
@@ -82,13 +89,16 @@ class Drain:
 
     async def _run(self) -> None:
         gone = [worker.gone for worker in self.workers]
-        if gone:
-            _done, pending = await asyncio.wait(gone, timeout=self.timeout_s + KILL_AFTER_S)
-            if pending:
-                for worker in self.left:
-                    self._killed.add(worker.number)
-                    worker.kill()
-                await asyncio.wait(pending, timeout=KILL_AFTER_S)
+        try:
+            async with asyncio.timeout(self.remaining_s + KILL_AFTER_S) as self._limit:
+                await asyncio.gather(*map(asyncio.shield, gone))
+        except TimeoutError:
+            for worker in self.left:
+                self._killed.add(worker.number)
+                worker.kill()
+            await asyncio.wait(gone, timeout=KILL_AFTER_S)
+        finally:
+            self._limit = None
         self.report = self._sum()
         self._on_end(self)
 

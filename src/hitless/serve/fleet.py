@@ -12,11 +12,12 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from hitless.change import Deadline, DeadlinePassed, Events, Refused, State
-from hitless.serve import channel
+from hitless.serve import channel, faults
 from hitless.serve.crashes import Crashes
 from hitless.serve.drains import Drain
 from hitless.serve.generations import Host, ServeGeneration
@@ -26,6 +27,9 @@ from hitless.serve.scoreboard import Scoreboard
 from hitless.serve.settings import ServeSettings
 from hitless.serve.templates import TemplateProcess
 from hitless.serve.workers import WorkerProcess, WorkerState
+
+ORPHANS_LET_GO_S: Final = 2.0
+"""How long a start waits for an address that is busy; then it is refused."""
 
 TAKERS: Final = 8
 """Workers to which one draining worker hands over; in larger fleets each draining worker gets another eight."""
@@ -50,7 +54,7 @@ class Fleet:
         events: Events,
         *,
         systemd_fds: int,
-        on_crash_loop: Callable[[], None],
+        on_crash_loop: Callable[[ServeGeneration], None],
         on_drain_ended: Callable[[Drain], None],
     ) -> None:
         self._loop: Final = loop
@@ -81,7 +85,9 @@ class Fleet:
         self._retiring: set[int] = set()
         self._mending: asyncio.Task[None] | None = None
         self._mend_again = False
+        self._mend_now: Final = asyncio.Event()
         self._probation: asyncio.TimerHandle | None = None
+        self._deaths = 0
         self._stopping = False
 
     # Changes
@@ -107,7 +113,7 @@ class Fleet:
         self._generations[generation.number] = generation
         if template_of is not None:
             generation.borrow_template(template_of)
-        listeners = self.listeners.open(settings.bind, backlog=settings.backlog)
+        listeners = await self._open(settings, deadline)
         try:
             metrics = self.metrics_listeners.open(
                 [settings.metrics.bind] if settings.metrics.bind else [], backlog=16
@@ -115,6 +121,7 @@ class Fleet:
         except BaseException:
             self.listeners.discard(listeners)
             raise
+        faults.reach("listeners.opened")
         try:
             workers = await generation.prepare(deadline)
         except BaseException:
@@ -124,11 +131,22 @@ class Fleet:
         generation.life.move(State.READY)
         return Candidate(generation, tuple(workers), listeners, metrics)
 
+    async def _open(self, settings: ServeSettings, deadline: Deadline) -> Prepared:
+        """A first start may follow close upon the death of a supervisor whose workers are just letting go of the addresses."""
+        patience = deadline.sooner(ORPHANS_LET_GO_S if self.current is None else 0.0)
+        while True:
+            try:
+                return self.listeners.open(settings.bind, backlog=settings.backlog)
+            except Refused as refusal:
+                if refusal.reason != "address_busy" or patience.expired:
+                    raise
+            await asyncio.sleep(ORPHANS_LET_GO_S / 20)
+
     def discard_preparing(self, candidate: Candidate | None) -> None:
         if self.preparing is not None:
-            self.preparing.discard()
-            self._forget_if_over(self.preparing)
-            self.preparing = None
+            over, self.preparing = self.preparing, None
+            over.discard()
+            self._forget_if_over(over)
         if candidate is not None:
             self.listeners.discard(candidate.listeners)
             self.metrics_listeners.discard(candidate.metrics)
@@ -141,27 +159,37 @@ class Fleet:
         """
         new, old = candidate.generation, self.current
         await new.serve(candidate.workers, candidate.listeners.wanted.values())
+        faults.reach("generation.serves")
         gone = self.listeners.commit(candidate.listeners)
         draining = list(self.drains)
         self.current, self.preparing = new, None
         new.life.move(State.SERVING)
-        new.tell_siblings(candidate.workers)
+        new.tell_siblings(self.serving())
         self._retiring.clear()
+        self._retiring.update(one.number for one in candidate.workers if one.wants_to_retire)
         self.crashes.reset()
+        self._mend_now.set()
         if old is not None:
             old.life.move(State.DRAINING)
             self._keep(old)
             self._drain(old, old.undrained(), why="replaced", last=[each.key for each in gone])
+        faults.reach("generation.drains")
         for listener in [*gone, *self.metrics_listeners.commit(candidate.metrics)]:
             listener.sock.close()
             remove_path(listener)
+        faults.reach("listeners.closed")
         self._reaim(draining)
+        self.mend()  # one of the new may have died, or had enough, since it was ready
 
     def undo(self, candidate: Candidate) -> None:
         """The commit failed: what the new workers have accepted goes back to the old generation."""
-        self.preparing = None
+        if self.current is None:
+            return  # there is nobody to go back to: all of it is discarded
+        new, self.preparing = candidate.generation, None
+        new.return_template()
         fresh = [each.key for each in candidate.listeners.fresh]
-        self._drain(candidate.generation, candidate.generation.undrained(), why="undone", last=fresh)
+        self._drain(new, new.undrained(), why="undone", last=fresh)
+        self._forget_if_over(new)
 
     async def resize(
         self, workers: Sequence[WorkerProcess], settings: ServeSettings, settings_hash: str
@@ -170,6 +198,7 @@ class Fleet:
         generation = self._current()
         await generation.serve(workers, self.listeners)
         generation.settings, generation.settings_hash = settings, settings_hash
+        self._reaim(self.drains)
         self.shed(self.serving()[settings.workers :])
 
     def shed(self, workers: Sequence[WorkerProcess]) -> None:
@@ -200,6 +229,9 @@ class Fleet:
         self.discard_preparing(None)
         self.listeners.close_all()
         self.metrics_listeners.close_all()
+        for drain in self.drains:  # begun by earlier changes; they must not outlast the stop
+            drain.shorten(timeout_s)
+        self._reaim(self.drains)
         if self.current is not None:
             self.current.drop_template()
             self._drain(
@@ -246,7 +278,7 @@ class Fleet:
         leaving = {worker.number for worker in workers}
         takers = [] if self._stopping else [one for one in self.serving() if one.number not in leaving]
         for number, worker in enumerate(workers):
-            if worker.state is WorkerState.SERVING:
+            if worker.may_have_accepted and worker.state is not WorkerState.DRAINING:
                 worker.drain(self._pairs(takers, number), timeout_s=timeout_s, last=last)
             elif worker.state is not WorkerState.DRAINING:
                 worker.kill()
@@ -265,9 +297,9 @@ class Fleet:
 
     def _reaim(self, drains: Sequence[Drain]) -> None:
         """Workers that still drain since an earlier change hand over to the current generation from now on."""
-        takers = self.serving()
+        takers = [] if self._stopping else self.serving()
         for drain in drains:
-            for number, worker in enumerate(drain.left):
+            for number, worker in enumerate(one for one in drain.left if one.may_have_accepted):
                 worker.drain(self._pairs(takers, number), timeout_s=drain.remaining_s, last=())
 
     def _drain_ended(self, drain: Drain) -> None:
@@ -300,7 +332,7 @@ class Fleet:
         generation = self._generations[worker.generation]
         del generation.workers[worker.number]
         self.totals.update(worker.counters)
-        expected = worker.drained is not None and worker.drained.died is None
+        expected = worker.was_killed or (worker.drained is not None and worker.drained.died is None)
         self.events.emit(
             "worker.ended" if expected else "worker.died",
             worker=worker.number,
@@ -318,13 +350,14 @@ class Fleet:
 
     def _note_crash(self, generation: ServeGeneration) -> None:
         generation.crashes += 1
+        self._deaths += 1
         self.crashes.note(time.monotonic())
         if self.kept is not None and generation.crashes >= generation.settings.start.crashes:
-            self._on_crash_loop()
+            self._on_crash_loop(generation)
 
     def _forget_if_over(self, generation: ServeGeneration) -> None:
         """Follows a generation that serves no more: paused while it is kept and has no workers, then gone."""
-        if generation.workers or generation is self.current:
+        if generation.workers or generation in (self.current, self.preparing):
             return
         if generation is self.kept:
             if generation.life.state is State.DRAINING:
@@ -378,41 +411,63 @@ class Fleet:
         try:
             while self._mend_again and not self._stopping:
                 self._mend_again = False
-                await asyncio.sleep(self.crashes.delay_s)
+                await self._hold_back(self.crashes.delay_s)
+                generation, deaths = self._current(), self._deaths
                 try:
-                    await self._mend_once(self._current())
+                    await self._mend_once(generation)
                 except (Refused, DeadlinePassed) as error:
-                    self.crashes.note(time.monotonic())
                     self._mend_again = True
+                    if generation is not self.current:
+                        continue  # replaced meanwhile, and ended for that
+                    if self._deaths == deaths:
+                        self.crashes.note(time.monotonic())
                     self.events.emit(
                         "mending.failed",
-                        generation=self._current().number,
+                        generation=generation.number,
                         why=str(error),
                         retry_s=self.crashes.delay_s,
                     )
         finally:
             self._mending = None
 
+    async def _hold_back(self, seconds: float) -> None:
+        """Waits, unless the reason for waiting goes away: a change may bring workers that do not crash."""
+        self._mend_now.clear()
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._mend_now.wait()
+
     async def _mend_once(self, generation: ServeGeneration) -> None:
         deadline = Deadline.after(generation.settings.start.timeout)
         if generation.forks and (generation.template is None or not generation.template.is_alive):
             await generation.build_template(deadline)
+            if generation is not self.current:
+                return generation.drop_template()  # replaced meanwhile; what is kept has its template already
             self.events.emit("template.rebuilt", generation=generation.number)
-        missing = generation.settings.workers - len(self.serving())
+        missing = self._missing(generation)
         if missing > 0:
             fresh = await generation.start_workers(missing, deadline)
             if generation is not self.current:
                 return _kill(fresh)  # replaced meanwhile: these have served nobody
+            missing = max(0, self._missing(generation))
+            _kill(fresh[missing:])  # scaled meanwhile
+            fresh = fresh[:missing]
             await generation.serve(fresh, self.listeners)
             self.events.emit(
                 "worker.replaced", generation=generation.number, workers=[one.number for one in fresh]
             )
+            if generation is self.current:
+                self._reaim(self.drains)  # those to whom they handed over may be the dead
         leaving = [one for one in generation.undrained() if one.number in self._retiring]
         if leaving and generation is self.current:
             self._drain(generation, leaving, why="retired")
             self._retiring.difference_update(one.number for one in leaving)
         generation.tell_siblings(self.serving())
         return None
+
+    def _missing(self, generation: ServeGeneration) -> int:
+        return generation.settings.workers - len(self.serving())
 
     def _current(self) -> ServeGeneration:
         assert self.current is not None

@@ -154,12 +154,14 @@ class Listeners:
             for listener in fresh:
                 _close(listener)
             raise
-        return Prepared(wanted, tuple(fresh))
+        return Prepared(wanted, tuple(fresh), {address.key: address for address in addresses}, backlog)
 
     def commit(self, prepared: Prepared) -> list[Listener]:
         """Makes `prepared` the open sockets; returns those that are no longer named, still open."""
         gone = [listener for key, listener in self._open.items() if key not in prepared.wanted]
         self._open = dict(prepared.wanted)
+        for listener in self._open.values():
+            _adjust(listener, prepared.addresses[listener.key], prepared.backlog)
         return gone
 
     def discard(self, prepared: Prepared) -> None:
@@ -182,6 +184,18 @@ class Prepared:
 
     wanted: Mapping[str, Listener]
     fresh: tuple[Listener, ...]
+    addresses: Mapping[str, Address]
+    backlog: int
+
+
+def _adjust(listener: Listener, address: Address, backlog: int) -> None:
+    """What may change about a socket that stays open: how many clients may wait, and who may connect."""
+    listener.sock.listen(backlog)
+    if address.mode != listener.address.mode:
+        with suppress(OSError):  # the path was removed or replaced by somebody else
+            if Path(address.path).stat().st_ino == listener.inode:
+                Path(address.path).chmod(address.mode)
+    listener.address = address
 
 
 def _close(listener: Listener) -> None:

@@ -21,6 +21,7 @@ from hitless.change import (
     Event,
     Events,
     Journal,
+    JournalUnwritable,
     Outcome,
     Refused,
     Status,
@@ -28,9 +29,11 @@ from hitless.change import (
 )
 from hitless.config import Watcher
 from hitless.control import ControlServer
+from hitless.serve import faults
 from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source
 from hitless.serve.drains import KILL_AFTER_S, Drain
 from hitless.serve.fleet import Fleet
+from hitless.serve.generations import ServeGeneration
 from hitless.serve.logs import LogFile, Logger
 from hitless.serve.memory import give_back
 from hitless.serve.metrics import Tally, figures
@@ -109,8 +112,8 @@ class Supervisor:
         self._handle_signals()
         await control.start()
         try:
-            outcome = await self.change(Reload(self.fleet, self.source), requested_by="start")
-            if outcome.status is not Status.APPLIED:
+            outcome = await self._begin()
+            if outcome is not None and outcome.status is not Status.APPLIED:
                 return int(outcome.exit_code) if outcome.invalid else 1
             self._keep_alive()
             give_back()
@@ -119,6 +122,18 @@ class Supervisor:
             return 0
         finally:
             await self._end(control)
+
+    async def _begin(self) -> Outcome | None:
+        """The first generation; None if the service is told to stop before it serves."""
+        if self._stop.done():
+            return None
+        starting = self.loop.create_task(self.change(Reload(self.fleet, self.source), requested_by="start"))
+        awaited: set[asyncio.Future[Any]] = {starting, self._stop}
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            self.transactions.give_up()
+        outcome = await starting
+        return None if self._stop.done() else outcome
 
     # Changes
 
@@ -132,10 +147,12 @@ class Supervisor:
         """
         if self._stop.done():
             raise ChangeInProgress("a stop")
+        faults.reach("change.requested")
         run: Any = self.transactions.run  # each change has a prepared type of its own
         outcome: Outcome = await run(
             change, requested_by=requested_by, deadline_s=timeout_s or LONGEST_CHANGE_S
         )
+        faults.reach("change.recorded")
         self.last_outcome = outcome
         self._tell_watcher(change, outcome)
         current = self.fleet.current
@@ -143,7 +160,8 @@ class Supervisor:
             for drain in [*self.fleet.drains, *self._early_drains]:
                 if drain.change is None:
                     drain.change = outcome.change
-            await self._settings_changed(current.settings)
+            content = change.content if isinstance(change, Reload) else None
+            await self._settings_changed(current.settings, content=content)
         while self._early_drains:
             self._record_drain(self._early_drains.pop())
         return outcome
@@ -157,12 +175,21 @@ class Supervisor:
                 self.watcher.failed(change.content)
 
     def rollback(self) -> Rollback:
-        return Rollback(self.fleet, self.source, self._settings_before())
+        return Rollback(self.fleet, self.source, self._settings_before)
 
     def _settings_before(self) -> ServeSettings | None:
-        """The settings that were applied before the ones that are now, from the journal."""
-        applied = self.journal.applied_before()
-        return ServeSettings.model_validate(applied.settings) if applied is not None else None
+        """The settings that were applied before the ones that are now, from the journal.
+
+        Raises:
+            Refused: the journal cannot be read, or an older hitless wrote what this one does not understand.
+        """
+        try:
+            applied = self.journal.applied_before()
+            return ServeSettings.model_validate(applied.settings) if applied is not None else None
+        except (JournalUnwritable, ValueError) as error:
+            raise Refused(
+                "journal_unreadable", f"the settings before these cannot be had: {error}"
+            ) from error
 
     def request_stop(self, stop: Stop) -> None:
         if not self._stop.done():
@@ -185,16 +212,18 @@ class Supervisor:
             workers = max(1, current.settings.workers + step)
             await self.change(Scale(self.fleet, workers), requested_by="SIGTTIN" if step > 0 else "SIGTTOU")
 
-    def _roll_back_crash_loop(self) -> None:
-        self.spawn(self._roll_back())
+    def _roll_back_crash_loop(self, crashing: ServeGeneration) -> None:
+        self.spawn(self._roll_back(crashing))
 
-    async def _roll_back(self) -> None:
+    async def _roll_back(self, crashing: ServeGeneration) -> None:
         """The current generation is on probation and its workers keep dying: the one before it comes back."""
         await self.transactions.idle()
-        if self.fleet.kept is not None and not self._stop.done():
-            crashed = self.fleet.current
-            self.events.emit("generation.crashes", generation=crashed.number if crashed else 0)
-            await self.change(self.rollback(), requested_by="probation: workers keep dying")
+        # Asked for once per death; by now another change may have put another generation in its place.
+        if self.fleet.current is crashing and self.fleet.kept is not None and not self._stop.done():
+            self.events.emit("generation.crashes", generation=crashing.number)
+            outcome = await self.change(self.rollback(), requested_by="probation: workers keep dying")
+            if outcome.is_good:
+                self.fleet.drop_kept()  # nobody shall come back to that one in an instant
 
     # Wiring
 
@@ -229,17 +258,23 @@ class Supervisor:
     def _note(self, event: Event) -> None:
         self.logger.event(event)
         self.tally.note(event)
+        faults.reach(event.name)
         match event.name:
             case "change.started":
                 self.attempted_hash = str(event.fields.get("attempted_hash") or "") or None
                 if event.fields.get("kind") == "reload":
                     self.notifier.reloading()
             case "change.committed" | "change.rejected" | "change.rolled_back" | "change.unchanged":
-                self.notifier.ready(str(event.fields.get("message") or event.name))
+                if self.fleet.current is not None:  # a start that was refused is no readiness
+                    self.notifier.ready(str(event.fields.get("message") or event.name))
 
-    async def _settings_changed(self, settings: ServeSettings) -> None:
+    async def _settings_changed(self, settings: ServeSettings, *, content: str | None) -> None:
+        """`content`: hash of the files that the settings were read from, if they were."""
         self.logger.configure(settings.log)
-        self.open_log(settings)
+        try:
+            self.open_log(settings)
+        except Refused as error:
+            self.events.emit("settings.refused", why=str(error))
         await self.scrape.listen(next((listener.sock for listener in self.fleet.metrics_listeners), None))
         watched = (settings.reload.interval, settings.reload.settle) if settings.reload.watch else None
         if watched != self._watched:
@@ -248,13 +283,17 @@ class Supervisor:
                 self._watching.cancel()
             self.watcher = self._watching = None
             if watched is not None and self.config_file is not None:
-                self.watcher = Watcher([self.config_file], interval_s=watched[0], settle_s=watched[1])
+                self.watcher = Watcher(
+                    [self.config_file], interval_s=watched[0], settle_s=watched[1], applied=content
+                )
                 self._watching = self.loop.create_task(self._watch(self.watcher))
 
     async def _watch(self, watcher: Watcher) -> None:
         """One reload for each new, stable content of the file. What was refused is tried again when it changes."""
         async for changed in watcher:
             await self.transactions.idle()
+            if self._stop.done():
+                return
             if changed.hash != watcher.look():
                 continue
             self.events.emit("watch.changed", file=str(self.config_file), content=changed.hash[:12])
@@ -304,6 +343,10 @@ class Supervisor:
         await self._hup.close()
         if self._watching is not None:
             self._watching.cancel()
+        self.transactions.give_up()
+        await (
+            self.transactions.idle()
+        )  # a commit is seen through: what it has accepted is drained with the rest
         deadline = Deadline.after(stop.timeout_s + 2 * KILL_AFTER_S)
         drains = self.fleet.stop(stop.timeout_s)
         reports = await deadline.wait(

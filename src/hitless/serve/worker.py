@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
+from hitless.serve import orphan
 from hitless.serve import scoreboard as board
 from hitless.serve.acceptor import Acceptor
 from hitless.serve.boot import SHUTDOWN_S
@@ -34,8 +35,8 @@ SLACK: Final = 2
 BEAT_S: Final = 0.25
 """How often a worker writes its figures to the scoreboard."""
 
-ORPHAN_DRAIN_S: Final = 30.0
-"""How long a worker without a supervisor finishes what it has, unless the settings said otherwise."""
+ORPHAN_GRACE_S: Final = 5.0
+"""A worker without a supervisor that should have drained and shut down this long ago is killed."""
 
 
 class Worker:
@@ -64,10 +65,10 @@ class Worker:
         self._row: memoryview | None = None
         self._row_index = 0
         self._siblings: list[int] = []
+        self._is_ready = False
         self._draining = False
         self._retiring = False
         self._cut: list[str] = []
-        self._orphan = False
         self._done: Final = loop.create_future()
         self._tls: Any = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -103,6 +104,7 @@ class Worker:
                 detail=clip(getattr(error, "detail", "")),
             )
             return
+        self._is_ready = True
         self._loop.add_signal_handler(signal.SIGTERM, self._retire)
         self._channel.send("ready", pid=os.getpid())
         await self._done
@@ -130,6 +132,7 @@ class Worker:
 
     def _serve(self, message: Message) -> None:
         """Begins to accept; the last descriptor is the scoreboard's."""
+        orphan.outlive(self._config["drain_timeout"] + SHUTDOWN_S + ORPHAN_GRACE_S)
         *sockets, board_fd = message.fds
         self._board = board.Scoreboard(board_fd)
         self._row_index = message["row"]
@@ -172,15 +175,33 @@ class Worker:
             Taker(
                 self._loop,
                 sock,
-                may_take=lambda facts: facts["listener"] in self._listeners,
+                may_take=lambda facts: self._listener_of(facts) is not None,
                 adopt=self._adopt,
                 on_closed=self._takers.remove,
             )
         )
 
     def _adopt(self, sock: socket.socket, facts: dict[str, Any]) -> None:
+        listener = self._listener_of(facts)
+        assert listener is not None, "taken means that there is one"
         sock.setblocking(False)
-        self._engine.adopt(sock, self._listeners[facts["listener"]], Facts.from_dict(facts))
+        self._engine.adopt(sock, listener, Facts.from_dict(facts))
+
+    def _listener_of(self, facts: dict[str, Any]) -> Listener | None:
+        """Ours by which the connection could have come in; None if it could not have.
+
+        The address may be named in other words than when it was accepted (127.0.0.1:80, now 0.0.0.0:80), and one
+        that speaks TLS now takes no connection that has begun without.
+        """
+        host, port = facts.get("server") or ("", None)
+        by_key = self._listeners.get(facts["listener"])
+        wildcard = "::" if ":" in host else "0.0.0.0"
+        covering = [
+            each
+            for each in self._listeners.values()
+            if port is not None and each.server[1] == port and each.server[0] in (host, wildcard)
+        ]
+        return next((each for each in (by_key, *covering) if each is not None and each.ssl is None), None)
 
     def _drain(self, message: Message) -> None:
         """Stops accepting and hands over; again with other takers when the generation changes once more."""
@@ -188,7 +209,9 @@ class Worker:
         if not self._draining:
             self._draining = True
             self._stop_accepting(last=message["last"])
-            self._deadline = self._loop.call_later(message["timeout"], self._cut_rest)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._loop.call_later(message["timeout"], self._cut_rest)
         self._engine.drain(self._giver.give)
         self._check_drained()
 
@@ -241,8 +264,9 @@ class Worker:
 
     def _orphaned(self) -> None:
         """The supervisor is gone: free the port at once, finish, exit."""
-        self._orphan = True
-        timeout = self._config.get("drain_timeout", ORPHAN_DRAIN_S)
+        if not self._is_ready:
+            os._exit(0)  # it may hang in the application's startup, and has served nobody
+        timeout = self._config["drain_timeout"]
         self._giver.replace_takers([])
         self._draining = True
         self._stop_accepting(last=list(self._acceptors))
@@ -271,6 +295,8 @@ class Worker:
         if self._draining and (force or is_empty) and not self._done.done():
             if self._deadline is not None:
                 self._deadline.cancel()
+            for taker in self._takers:
+                taker.close()  # what others offer from now on stays theirs
             self._done.set_result(None)
 
     def _counters(self) -> dict[str, int]:

@@ -8,7 +8,9 @@ meet the transport.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -35,6 +37,7 @@ REQUEST_READ: Final = Step.REQUEST_READ
 ANSWERED: Final = Step.ANSWERED
 
 SWITCHING: Final = 101
+RESET: Final = struct.pack("ii", 1, 0)
 NEVER: Final = float("inf")
 UNREAD_LIMIT: Final = 256 * 1024
 """Bytes of an unwanted request body that are read to save the connection; with more to come it is closed."""
@@ -335,7 +338,7 @@ class Connection(asyncio.Protocol):
             exchange.disconnected()
             self.exchange = None
             if exchange.begun:
-                self.abort()
+                self.break_off(exchange)
                 return
         if self.state is not UNREAD:
             self.engine.refused(self, exchange, status)
@@ -360,6 +363,25 @@ class Connection(asyncio.Protocol):
         else:
             self.deadline = NEVER  # the write timeout watches over what is queued
             self.transport.close()
+
+    def break_off(self, response: Response) -> None:
+        """Close so that the client can tell that its response is not complete.
+
+        Where a length or chunks were announced the end of the connection says so, and what was written may
+        still arrive. A body that ends with the connection would look complete after a FIN: only a reset
+        tells.
+        """
+        response.gone = True
+        if response.chunked or response.left > 0:
+            self.end()
+        else:
+            self.reset()
+
+    def reset(self) -> None:
+        """Close with a RST."""
+        with contextlib.suppress(OSError):  # it is gone already
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.abort()
 
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
@@ -407,7 +429,11 @@ class Connection(asyncio.Protocol):
     def release(self) -> tuple[int, Facts]:
         """The descriptor, still owned by this connection, and what must travel with it."""
         return self.sock.fileno(), Facts(
-            listener=self.listener.key, peer=self.peer, served=self.served, opened=self.opened
+            listener=self.listener.key,
+            peer=self.peer,
+            served=self.served,
+            opened=self.opened,
+            server=self.server,
         )
 
     def forget(self) -> None:

@@ -32,10 +32,18 @@ class Facts:
     """Requests answered so far."""
     opened: float
     """Unix time of its acceptance."""
+    server: tuple[str, int | None] | None = None
+    """Our own address of it: what decides which listener takes it where its own is gone."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"listener": self.listener, "peer": self.peer, "served": self.served, "opened": self.opened}
+        return {
+            "listener": self.listener,
+            "peer": self.peer,
+            "served": self.served,
+            "opened": self.opened,
+            "server": self.server,
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Facts:
