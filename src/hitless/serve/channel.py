@@ -10,8 +10,11 @@ Both ends are held by one process each and are close-on-exec: a copy that leaked
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import socket
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +28,12 @@ DETAIL_CHARS: Final = 32 * 1024
 
 PACKET_DESCRIPTORS: Final = 250
 """The kernel takes 253 descriptors a packet (SCM_MAX_FD)."""
+
+
+_FOR_NOW: Final = frozenset({errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
+"""What the kernel says when it has no room at this moment: above all, too many descriptors in flight."""
+
+_AGAIN_S: Final = 0.05
 
 
 class ChannelClosed(Exception):
@@ -77,6 +86,18 @@ def send(sock: socket.socket, kind: str, fds: Sequence[int] = (), **fields: Any)
         raise ChannelClosed(str(error)) from error
 
 
+def receive_packet(sock: socket.socket, size: int, *, descriptors: int) -> tuple[bytes, list[int]]:
+    """As `socket.recv_fds`, which ignores its flags: here no descriptor is inherited by what the application executes."""
+    fds = array("i")
+    packet, ancillary, _flags, _address = sock.recvmsg(
+        size, socket.CMSG_LEN(descriptors * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return packet, list(fds)
+
+
 def receive(sock: socket.socket) -> Message:
     """The next message of `sock`.
 
@@ -86,9 +107,7 @@ def receive(sock: socket.socket) -> Message:
     """
     while True:
         try:
-            packet, fds, _flags, _address = socket.recv_fds(
-                sock, PACKET_BYTES, PACKET_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            packet, fds = receive_packet(sock, PACKET_BYTES, descriptors=PACKET_DESCRIPTORS)
         except ConnectionResetError:
             # A peer that closed with packets of ours unread reports the reset first; what it had sent is still queued.
             continue
@@ -112,7 +131,7 @@ class AsyncChannel:
         self._sock: Final = sock
         self._on_message: Final = on_message
         self._on_closed: Final = on_closed
-        self._waiting: deque[tuple[bytes, list[int], tuple[socket.socket, ...]]] = deque()
+        self._waiting: deque[_Outgoing] = deque()
         self._open = True
         sock.setblocking(False)
         loop.add_reader(sock.fileno(), self._readable)
@@ -128,9 +147,15 @@ class AsyncChannel:
 
         A message to a process that is gone is dropped: its death is reported by `on_closed`.
         """
-        self._waiting.append((encode(kind, fields), list(fds), tuple(keep)))
+        message = _Outgoing(encode(kind, fields), list(fds), list(keep))
+        if not self._open:
+            message.close()
+            return
+        self._waiting.append(message)
         if len(self._waiting) == 1:
             self._flush()
+        if self._waiting:
+            message.own()
 
     def read_rest(self) -> None:
         """Reads what the process still said before it died, now; then `on_closed`."""
@@ -143,22 +168,27 @@ class AsyncChannel:
             self._loop.remove_reader(self._sock.fileno())
             self._loop.remove_writer(self._sock.fileno())
             self._sock.close()
-            for _packet, _fds, kept in self._waiting:
-                _close_all(kept)
+            for message in self._waiting:
+                message.close()
             self._waiting.clear()
 
     def _flush(self) -> None:
         while self._waiting and self._open:
-            packet, fds, kept = self._waiting[0]
+            message = self._waiting[0]
             try:
-                socket.send_fds(self._sock, [packet], fds)
+                socket.send_fds(self._sock, [message.packet], message.fds)
             except BlockingIOError:
                 self._loop.add_writer(self._sock.fileno(), self._writable)
                 return
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the reader sees the end of file, after whatever the process still said
+            except OSError as error:
+                if error.errno not in _FOR_NOW:
+                    raise
+                self._loop.call_later(_AGAIN_S, self._flush)
+                return
             self._waiting.popleft()
-            _close_all(kept)
+            message.close()
 
     def _writable(self) -> None:
         self._loop.remove_writer(self._sock.fileno())
@@ -177,6 +207,22 @@ class AsyncChannel:
             self._on_message(message)
 
 
-def _close_all(sockets: Sequence[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
+@dataclass(slots=True)
+class _Outgoing:
+    """A message that is not sent yet."""
+
+    packet: bytes
+    fds: list[int]
+    kept: list[socket.socket]
+    duplicates: list[int] = field(default_factory=list)
+
+    def own(self) -> None:
+        """It has to wait: the sender may close its descriptors meanwhile, and others get their numbers."""
+        if not self.kept:
+            self.fds = self.duplicates = [os.dup(fd) for fd in self.fds]
+
+    def close(self) -> None:
+        for sock in self.kept:
+            sock.close()
+        for fd in self.duplicates:
+            os.close(fd)

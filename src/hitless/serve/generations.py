@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hitless.change import Deadline, Events, Generation, Refused
-from hitless.serve import channel, health
+from hitless.serve import channel, faults, health
 from hitless.serve.listeners import Listener
 from hitless.serve.reaper import Exit, Reaper
 from hitless.serve.scoreboard import ROWS, Scoreboard
@@ -95,8 +95,11 @@ class ServeGeneration:
         """
         if self.template is None or not self.template.is_alive:
             await self.build_template(deadline)
+        faults.reach("template.loaded")
         workers = await self.start_workers(self.settings.workers, deadline)
+        faults.reach("workers.ready")
         await self.probe(workers, deadline)
+        faults.reach("workers.probed")
         return workers
 
     async def build_template(self, deadline: Deadline) -> None:
@@ -109,8 +112,10 @@ class ServeGeneration:
             log_fd=self._host.log_fd,
             deadline=deadline,
         )
+        if self._host.log_fd is not None:
+            template.reopen_log(self._host.log_fd)  # it may have been re-opened during the import
         if self.template is not None:
-            self.template.close()
+            self.template.kill()
         self.template = template
         self.interface = template.interface
         self.import_s = template.import_s
@@ -158,6 +163,7 @@ class ServeGeneration:
         assert template is not None
         worker, end = self._new_worker(started)
         worker.started(await template.fork(worker.number, end, self._worker_fields(worker), deadline))
+        faults.reach("worker.forked")
 
     async def _import_each(self, number: int, started: list[WorkerProcess], deadline: Deadline) -> None:
         """Where forking is unsafe, every worker is a template of its own that becomes the worker."""
@@ -236,11 +242,15 @@ class ServeGeneration:
 
     def discard(self) -> None:
         """Ends everything of this generation at once: it has served nobody."""
+        self.return_template()
+        for worker in list(self.workers.values()):
+            worker.kill()
+
+    def return_template(self) -> None:
+        """Nothing comes of this generation: a borrowed template goes back, its own one ends."""
         if self._lender is not None and self.template is not None and self.template.is_alive:
             self._lender.template, self.template = self.template, None
         self.drop_template()
-        for worker in list(self.workers.values()):
-            worker.kill()
 
     def drop_template(self) -> None:
         if self.template is not None:

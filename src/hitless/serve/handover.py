@@ -26,6 +26,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from hitless.serve.channel import receive_packet
+
 WINDOW: Final = 64
 """Connections under way to one taker at a time: far below the socket buffer and the limit on descriptors in flight."""
 
@@ -138,6 +140,8 @@ class _Taker:
     def send(self, number: int, connection: Giveable) -> bool:
         """Sends `connection`; False if the pair cannot take one now."""
         fd, facts = connection.release()
+        if fd < 0:
+            return True  # it was closed while it waited: there is nothing to give
         packet = json.dumps([number, self._giver._describe(facts)], separators=(",", ":")).encode()
         try:
             socket.send_fds(self._sock, [packet], [fd])
@@ -219,9 +223,7 @@ class Taker:
             if self._sock.fileno() < 0:
                 return
             try:
-                packet, fds, _flags, _address = socket.recv_fds(
-                    self._sock, _PACKET_BYTES, 4, socket.MSG_CMSG_CLOEXEC
-                )
+                packet, fds = receive_packet(self._sock, _PACKET_BYTES, descriptors=4)
             except BlockingIOError:
                 return
             except ConnectionResetError:
@@ -230,7 +232,7 @@ class Taker:
                 self.close()
                 self._on_closed(self)
                 return
-            self._received(packet, list(fds))
+            self._received(packet, fds)
 
     def _received(self, packet: bytes, fds: list[int]) -> None:
         number, facts = json.loads(packet)
@@ -238,14 +240,13 @@ class Taker:
         taken = bool(fds) and self._may_take(facts)
         try:
             self._sock.send(_ANSWER.pack(number, _TAKEN if taken else _REFUSED))
-        except BlockingIOError:
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the giver is gone, and its copy with it: ours is now the only one
+        except OSError:
             # Cannot happen within the window; were it to, the end of file says "not taken" as well as a refusal does.
             taken = False
             self.close()
             self._on_closed(self)
-        except OSError:
-            # The giver is gone, its copy with it: ours is now the only one.
-            taken = bool(fds)
         if taken:
             self._adopt(socket.socket(fileno=fds[0]), facts)
         else:

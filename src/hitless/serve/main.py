@@ -13,12 +13,13 @@ from pathlib import Path
 from hitless.change import ExitCode, Journal, JournalUnwritable, Refused
 from hitless.config import ConfigError, Environment, Flags, Loaded, Source, TomlFile, load
 from hitless.control import ControlError, ControlServer, socket_path
+from hitless.serve import faults
 from hitless.serve.commands import Commands
 from hitless.serve.settings import ServeSettings
 from hitless.serve.supervisor import Supervisor
 from hitless.serve.systemd import Notifier, listen_fds
 
-RESERVED = ("HITLESS_RUN_DIR",)
+RESERVED = ("HITLESS_RUN_DIR", faults.VARIABLE)
 """Environment variables of ours that are no settings."""
 
 

@@ -37,6 +37,8 @@ class Exit:
         return self.code == 0
 
     def __str__(self) -> str:
+        if self.code is None and self.signal is None:
+            return "was never forked"
         if self.signal is None:
             return f"exited with {self.code}"
         name = signal.Signals(self.signal).name if self.signal in set(signal.Signals) else str(self.signal)
@@ -51,6 +53,14 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
+def _is_child(pid: int) -> bool:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 class Reaper:
     """Tells each `watch`er once how its process ended."""
 
@@ -61,7 +71,7 @@ class Reaper:
 
     def watch(self, pid: int, on_exit: Callable[[Exit], None]) -> None:
         ended = self._unclaimed.pop(pid, None)
-        if ended is not None:
+        if ended is not None and not _is_child(pid):  # else another process had this pid before
             on_exit(ended)
         else:
             self._watchers[pid] = on_exit

@@ -23,13 +23,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hitless.serve import channel, loaders, worker
+from hitless.serve import channel, loaders, orphan, worker
 from hitless.serve.boot import PROTOCOL
 from hitless.serve.channel import ChannelClosed, Message
 
 
 def main(fd: int) -> NoReturn:
     """Serves the supervisor at the other end of descriptor `fd`."""
+    supervisor = os.getppid()
+    orphan.die_with(supervisor)
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     sock.setblocking(True)
@@ -42,7 +44,7 @@ def main(fd: int) -> NoReturn:
         config = channel.receive(sock).fields
         app = _load(sock, config)
         if app is not None:
-            _serve_supervisor(sock, app, config)
+            _serve_supervisor(sock, app, {**config, "supervisor": supervisor})
     except ChannelClosed:
         pass  # the supervisor has no more use for us, or is gone
     os._exit(0)
@@ -105,12 +107,16 @@ def _fork(sock: socket.socket, message: Message, app: Any, config: dict[str, Any
     if child == 0:
         try:
             os.close(reader)
+            between = os.getpid()
             grandchild = os.fork()
             if grandchild:
                 os.write(writer, str(grandchild).encode())
                 os._exit(0)
             os.close(writer)
             sock.close()
+            while os.getppid() == between:
+                os.sched_yield()  # until the supervisor is our parent: its death is to be ours
+            orphan.die_with(config["supervisor"])
             _become(message, app, config)
         except BaseException:  # noqa: BLE001 - nothing may run on in a forked copy of the template
             traceback.print_exc()

@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from hitless.change import Refused
 from hitless.serve.channel import AsyncChannel, Message
 from hitless.serve.reaper import Exit, Reaper
+
+NEVER_BORN: Final = Exit(None, None)
+"""How a worker ended whose template never said that it had forked it."""
 
 
 class WorkerState(StrEnum):
@@ -53,6 +56,11 @@ class WorkerProcess:
     state: WorkerState = WorkerState.STARTING
     began: float = field(default_factory=time.monotonic)
     exit: Exit | None = None
+    may_have_accepted: bool = False
+    """It was told to serve. Its answer may still be under way, but clients may be with it already."""
+    wants_to_retire: bool = False
+    was_killed: bool = False
+    """By the supervisor: its death is no crash."""
     drained: Drained | None = None
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -70,7 +78,11 @@ class WorkerProcess:
 
     def started(self, pid: int) -> None:
         self.pid = pid
-        self.reaper.watch(pid, self._exited)
+        if self.state is WorkerState.GONE:  # given up before its template answered
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        else:
+            self.reaper.watch(pid, self._exited)
 
     # What it is told
 
@@ -78,6 +90,7 @@ class WorkerProcess:
         self._send("probe", [sock.fileno()], keep=[sock], scheme=scheme)
 
     def serve(self, fds: Sequence[int], **fields: Any) -> None:
+        self.may_have_accepted = True
         self._send("serve", fds, row=self.row, generation=self.generation, **fields)
 
     def take_from(self, sock: socket.socket) -> None:
@@ -113,7 +126,11 @@ class WorkerProcess:
             self._reports.pop(number, None)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        if self.pid and self.exit is None:
+        """Ends it at once. One that was never forked is forgotten: were it to come yet, it would read end of file."""
+        self.was_killed = True
+        if not self.pid:
+            self._exited(NEVER_BORN)
+        elif self.exit is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -137,9 +154,11 @@ class WorkerProcess:
                 detail = message.fields.get("detail", "")
                 _refuse(self.ready, Refused(message["reason"], message["message"], detail))
             case "serving":
-                self.state = WorkerState.SERVING
+                if self.state is WorkerState.READY:  # else it was told to drain meanwhile
+                    self.state = WorkerState.SERVING
                 _settle(self.serving)
             case "retire":
+                self.wants_to_retire = True
                 self.on_retire(self)
             case "exhausted":
                 self.on_exhausted(self, message["error"])
