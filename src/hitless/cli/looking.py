@@ -103,13 +103,15 @@ def _drain(drain: Any) -> list[RenderableType]:
     ]
     for worker in drain["workers"]:
         for each in worker["waits_for"]:
-            what = f"{each.get('method') or ''} {each.get('path') or ''}".strip() or each.get("state", "")
-            lines.append(
-                Text(
-                    f"  worker {worker['worker']} waits for {each.get('peer')}: {what}, {each.get('age_s', 0):.0f} s"
-                )
-            )
+            lines.append(Text(f"  worker {worker['worker']} waits for {_waits_for(each)}"))
     return lines
+
+
+def _waits_for(connection: Any) -> str:
+    """Who it is, what is asked for, and since when."""
+    what = f"{connection['method'] or ''} {connection['path'] or ''}".strip() or connection["state"]
+    since = connection["in_flight_s"] if connection["in_flight_s"] is not None else connection["age_s"]
+    return f"{connection['peer'] or 'a client on a Unix socket'}: {what}, {since:.0f} s"
 
 
 def diff(name: Name = None, as_json: AsJson = False) -> None:

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from hitless.change import ExitCode
+from hitless.change import ExitCode, Refused
 from hitless.cli.flags import with_flags
 from hitless.cli.output import console, errors, print_json
 from hitless.config import ConfigError, Loaded, explain
+from hitless.serve.listeners import addresses
 from hitless.serve.main import Request, read
 from hitless.serve.settings import ServeSettings
 from hitless.serve.unit import unit_file
@@ -63,7 +64,7 @@ def check(
         print_json(
             {
                 "hash": loaded.hash,
-                "settings": [{"key": r.key, "value": r.value, "origin": r.origin} for r in rows],
+                "settings": [{"key": r.key, "value": json.loads(r.value), "origin": r.origin} for r in rows],
             }
         )
         return
@@ -83,7 +84,13 @@ def unit(
     """Print a systemd unit for this service."""
     request = _request(given, app, config, allow_writable)
     loaded = _read(request)
-    typer.echo(unit_file(request, loaded.settings, executable=str(Path(sys.argv[0]).absolute())), nl=False)
+    typer.echo(unit_file(request, loaded.settings, executable=_executable()), nl=False)
+
+
+def _executable() -> str:
+    """How a service manager runs this command."""
+    called = Path(sys.argv[0]).absolute()
+    return f"{sys.executable} -m hitless" if called.name == "__main__.py" else str(called)
 
 
 def _request(given: dict[str, Any], app: str | None, config: str | None, allow_writable: bool) -> Request:
@@ -96,7 +103,9 @@ def _request(given: dict[str, Any], app: str | None, config: str | None, allow_w
 
 def _read(request: Request) -> Loaded[ServeSettings]:
     try:
-        return read(request, os.environ)
-    except ConfigError as error:
+        loaded = read(request, os.environ)
+        addresses(loaded.settings.bind, systemd_fds=None)
+    except (ConfigError, Refused) as error:
         errors().print(str(error), markup=False)
         raise typer.Exit(int(ExitCode.INVALID)) from error
+    return loaded

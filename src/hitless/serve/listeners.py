@@ -86,6 +86,23 @@ def parse(text: str, *, systemd_fds: int = 0) -> list[Address]:
     return [_parse_tcp(text)]
 
 
+def addresses(binds: Iterable[str], *, systemd_fds: int | None) -> list[Address]:
+    """All addresses that `bind` names. `systemd_fds` is None where it is not known how many systemd will pass.
+
+    Raises:
+        Refused: with reason `address_invalid` or `address_duplicate`.
+    """
+    found: dict[str, Address] = {}
+    for text in binds:
+        if text == "systemd" and systemd_fds is None:
+            continue
+        for address in parse(text, systemd_fds=systemd_fds or 0):
+            if address.key in found:
+                raise Refused("address_duplicate", f"bind names {text!r} twice", invalid=True)
+            found[address.key] = address
+    return list(found.values())
+
+
 def _parse_unix(text: str) -> Address:
     path, _, query = text.removeprefix("unix:").partition("?")
     options = parse_qs(query, keep_blank_values=True)
@@ -125,13 +142,7 @@ class Listeners:
 
     def addresses(self, binds: Iterable[str]) -> list[Address]:
         """Raises Refused: an address is malformed, or named twice."""
-        found: dict[str, Address] = {}
-        for text in binds:
-            for address in parse(text, systemd_fds=self.systemd_fds):
-                if address.key in found:
-                    raise Refused("address_duplicate", f"bind names {text!r} twice", invalid=True)
-                found[address.key] = address
-        return list(found.values())
+        return addresses(binds, systemd_fds=self.systemd_fds)
 
     def open(self, binds: Iterable[str], *, backlog: int) -> Prepared:
         """Opens what is not open yet. Nothing that is open changes, so that the whole can be discarded.

@@ -23,6 +23,7 @@ async def status(fleet: Fleet, *, connections: int = 20) -> dict[str, Any]:
         "generation": fleet.current.number if fleet.current else 0,
         "on_probation": fleet.on_probation,
         "addresses": [listener.describe() for listener in fleet.listeners],
+        "metrics_addresses": [listener.describe() for listener in fleet.metrics_listeners],
         "recent_crashes": fleet.crashes.recent,
         "restart_delay_s": fleet.crashes.delay_s,
         "generations": rows,

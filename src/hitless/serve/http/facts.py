@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -32,7 +32,7 @@ class Facts:
     """Requests answered so far."""
     opened: float
     """Unix time of its acceptance."""
-    server: tuple[str, int | None] | None = None
+    server: tuple[str, int | None] | None = field(default=None, compare=False)
     """Our own address of it: what decides which listener takes it where its own is gone."""
 
     def as_dict(self) -> dict[str, Any]:
