@@ -64,7 +64,14 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=4096,
         metavar="BYTES",
-        help="size of a POST's body; half of them go in chunks",
+        help="size of a POST's body",
+    )
+    add(
+        "--chunked",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="share of the POSTs whose body goes in chunks",
     )
     add(
         "--round-trips", metavar="PREFIX", help="PUT, GET, compare, DELETE under this path, one share in four"
