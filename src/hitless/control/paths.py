@@ -73,10 +73,12 @@ def make_directory(path: Path) -> None:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
+    except FileExistsError:
         raise UnusablePath(
-            f"the directory {path} for control sockets cannot be created: {error.strerror}"
-        ) from error
+            f"{path} should be the directory for control sockets and is none; remove it"
+        ) from None
+    except OSError as error:
+        raise UnusablePath(f"the directory {path} cannot be created: {error.strerror}") from error
     check_directory(path)
 
 
@@ -87,10 +89,11 @@ def check_directory(path: Path) -> None:
         UnusablePath: it could be done.
     """
     found = path.stat()
-    if found.st_uid not in (0, os.geteuid()):
-        raise UnusablePath(
-            f"the directory {path} belongs to uid {found.st_uid}; remove it or set HITLESS_RUN_DIR"
-        )
+    for owner in {path.lstat().st_uid, found.st_uid}:  # of a link too: who made it can make it lead elsewhere
+        if owner not in (0, os.geteuid()):
+            raise UnusablePath(
+                f"the directory {path} belongs to uid {owner}; remove it or set HITLESS_RUN_DIR"
+            )
     others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if others_write and not found.st_mode & stat.S_ISVTX:
         raise UnusablePath(f"the directory {path} may be written by others; run: chmod go-w {path}")
