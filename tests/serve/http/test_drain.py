@@ -45,7 +45,9 @@ async def test_a_connection_without_a_request_yet_moves_too(serve: Any, other: S
     assert (await client.ask()).body == b"other"
 
 
-async def test_a_connection_that_is_accepted_after_the_drain_began_moves_too(serve: Any, other: Service) -> None:
+async def test_a_connection_that_is_accepted_after_the_drain_began_moves_too(
+    serve: Any, other: Service
+) -> None:
     service = await serve(hello)
     service.engine.drain(Taker(other))
     client = await service.connect()
@@ -53,7 +55,9 @@ async def test_a_connection_that_is_accepted_after_the_drain_began_moves_too(ser
     assert (await client.ask()).body == b"other"
 
 
-async def test_bytes_that_arrive_while_it_is_offered_are_read_by_the_taker_only(serve: Any, other: Service) -> None:
+async def test_bytes_that_arrive_while_it_is_offered_are_read_by_the_taker_only(
+    serve: Any, other: Service
+) -> None:
     service = await serve(hello)
     client = await service.connect()
     await client.ask()
@@ -118,7 +122,9 @@ async def test_a_half_read_body_stays_until_it_is_answered(serve: Any, other: Se
     assert (await client.ask()).body == b"other"
 
 
-async def test_pipelined_requests_are_answered_here_before_the_connection_moves(serve: Any, other: Service) -> None:
+async def test_pipelined_requests_are_answered_here_before_the_connection_moves(
+    serve: Any, other: Service
+) -> None:
     gate = Gate()
     service = await serve(gate)
     client = await service.connect()

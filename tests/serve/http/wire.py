@@ -46,7 +46,9 @@ class Reply:
 class Client:
     """One client connection."""
 
-    def __init__(self, sock: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, sock: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.sock = sock
         self.reader = reader
         self.writer = writer
@@ -69,7 +71,7 @@ class Client:
         await asyncio.wait_for(self.writer.drain(), PATIENCE)
 
     async def line(self) -> bytes:
-        return await asyncio.wait_for(self.reader.readline(), PATIENCE)
+        return await asyncio.wait_for(self.reader.readuntil(b"\n"), PATIENCE)
 
     async def head(self) -> Reply:
         """A response's head; the body stays unread."""
@@ -134,6 +136,17 @@ class Logged:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+def _without_lifespan(app: Any) -> Any:
+    """So that a test's application need not look what it is called for."""
+
+    async def requests_only(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await app(scope, receive, send)
+
+    return requests_only
+
+
 class Service:
     """An engine behind a listening socket."""
 
@@ -144,6 +157,7 @@ class Service:
         interface: str = "asgi",
         context: ssl.SSLContext | None = None,
         path: str | None = None,
+        lifespan: bool = False,
         **options: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -153,7 +167,7 @@ class Service:
         self.opened = asyncio.Event()
         options.setdefault("threads", 2)
         self.engine = Engine(
-            app,
+            app if lifespan or interface == "wsgi" else _without_lifespan(app),
             HttpOptions(interface=interface, **options),  # type: ignore[arg-type]
             loop=self.loop,
             on_empty=self.empty.set,
@@ -203,7 +217,7 @@ class Service:
     async def until(self, condition: Any) -> None:
         """Until something is so; a test that waits too long has failed."""
         async with asyncio.timeout(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the condition may be anything
                 await asyncio.sleep(0.001)
 
     def errors(self) -> list[str]:

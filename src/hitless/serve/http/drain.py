@@ -50,8 +50,7 @@ class Drain:
         elif connection.state is not State.IDLE:
             return
         elif not self._may_move(connection):
-            if not connection.last:
-                self.stay(connection)
+            self.stay(connection)
         elif connection.stays_because() is None:
             assert self._give is not None
             connection.offer()

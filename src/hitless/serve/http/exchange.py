@@ -116,5 +116,4 @@ class Exchange(Response):
         elif self.is_told_to_end and self.left < 0:
             self.go_on(b"", more=False)
         else:
-            self.gone = True
-            self.connection.abort()
+            self.connection.break_off(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
 from typing import Final
@@ -10,6 +11,8 @@ from hitless.serve.http.fields import REASONS
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 PLAIN: Final = 0
 LENGTH: Final = 1
@@ -92,6 +95,19 @@ class Heads:
             + b"\r\n"
             + body
         )
+
+
+@functools.lru_cache(maxsize=512)
+def field_kind(name: bytes) -> tuple[bytes, int]:
+    """A response field's name in lower case, and which of the special ones it is.
+
+    Raises:
+        ValueError: it is no token (RFC 9110, 5.6.2).
+    """
+    if not name or name.translate(None, TOKEN):
+        raise ValueError(f"{name[:80]!r} cannot be the name of a response header field")
+    low = name.lower()
+    return low + b": ", SPECIAL.get(low, PLAIN)
 
 
 def refuse_injection(lines: Iterable[bytes], block: bytes, *, expected: int) -> None:

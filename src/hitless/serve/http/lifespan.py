@@ -27,6 +27,7 @@ class Lifespan:
         self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answer: asyncio.Future[str | None] | None = None
         self._is_supported = True
+        self._has_answered = False
         self.state: dict[str, Any] = {}
 
     async def startup(self) -> None:
@@ -68,8 +69,8 @@ class Lifespan:
         self._is_supported = False
 
     def _raised(self, error: Exception) -> None:
-        if self._answer is not None and self._answer.done():
-            # It had answered, so it does know lifespan: this is a failure of its own.
+        if self._has_answered:
+            # So it does know lifespan, and this is a failure of its own.
             self._engine.log("error", "the application's lifespan raised", exc_info=error)
         else:
             self._engine.log("debug", "the application has no lifespan", reason=repr(error))
@@ -81,4 +82,5 @@ class Lifespan:
             raise RuntimeError(f"{kind!r} is no lifespan message")
         if self._answer is None or self._answer.done():
             raise RuntimeError(f"{kind!r} answers nothing that was asked")
+        self._has_answered = True
         self._answer.set_result(None if outcome == "complete" else str(message.get("message", "")))

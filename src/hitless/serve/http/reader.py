@@ -105,7 +105,7 @@ class RequestReader:
             RequestRefused: with the status to answer.
         """
         size = len(data)
-        if not self.headed and not self._tail and data.find(END) == size - 4:
+        if not self.headed and not self._tail and 0 <= size - 4 == data.find(END):
             self._feed_head(data)
             return b""
         view = memoryview(data)
@@ -265,7 +265,7 @@ class RequestReader:
             if self.version == "1.0":
                 raise RequestRefused(400, "HTTP/1.0 has no Transfer-Encoding")
             if coding.lower() != b"chunked":
-                status = 501 if coding.lower().endswith(b"chunked") else 400
+                status = 501 if coding.lower().split(b",")[-1].strip() == b"chunked" else 400
                 raise RequestRefused(status, "the only transfer coding spoken here is chunked")
             self.chunked = True
         else:

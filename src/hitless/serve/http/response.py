@@ -15,8 +15,8 @@ from hitless.serve.http.heads import (
     LENGTH,
     REQUEST_ID,
     SERVER,
-    SPECIAL,
     TYPE,
+    field_kind,
     refuse_injection,
 )
 
@@ -99,18 +99,15 @@ class Response:
             body, size = b"", 0
         elif self.left >= 0 and self._has_body(status):
             self._spend(size, more)
+        if self.chunked:
+            body = self._chunk(body, size, more)
+        data: tuple[bytes, ...] = (head + body,) if size <= COALESCE else (head, body)
         self.begun = True
         self.status = status
         self.written = size
-        if self.chunked and size:
-            body = b"%x\r\n%b\r\n" % (size, body)
-        if self.chunked and not more:
-            body += b"0\r\n\r\n"
         if not self.gone:
-            if size <= COALESCE:
-                self.connection.transport.write(head + body)
-            else:
-                self.connection.transport.writelines((head, body))
+            for part in data:
+                self.connection.transport.write(part)
         if not more:
             self._done()
 
@@ -127,14 +124,17 @@ class Response:
             self._spend(size, more)
         self.written += size
         if self.chunked:
-            if size:
-                body = b"%x\r\n%b\r\n" % (size, body)
-            if not more:
-                body += b"0\r\n\r\n"
+            body = self._chunk(body, size, more)
         if body and not self.gone:
             self.connection.transport.write(body)
         if not more:
             self._done()
+
+    @staticmethod
+    def _chunk(body: bytes, size: int, more: bool) -> bytes:
+        if size:
+            body = b"%x\r\n%b\r\n" % (size, body)
+        return body if more else body + b"0\r\n\r\n"
 
     def _spend(self, size: int, more: bool) -> None:
         self.left -= size
@@ -157,9 +157,8 @@ class Response:
         lines: list[bytes] = []
         own_date = own_server = own_id = False
         for name, value in fields:
-            low = name.lower()
-            special = SPECIAL.get(low)
-            if special is not None:
+            prefix, special = field_kind(name)
+            if special:
                 if special == LENGTH:
                     self._declare(value)
                     if status == 204:
@@ -178,7 +177,7 @@ class Response:
                     own_server = True
                 elif special == REQUEST_ID:
                     own_id = True
-            lines.append(b"%b: %b\r\n" % (low, value))
+            lines.append(b"%b%b\r\n" % (prefix, value))
         block = b"".join(lines)
         refuse_injection(lines, block, expected=len(lines))
         prefix = (

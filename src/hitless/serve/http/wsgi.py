@@ -223,7 +223,7 @@ class WsgiExchange(Exchange):
             result = cast(WsgiApplication, self.connection.engine.app)(environ, self._start_response)
             try:
                 if isinstance(result, (list, tuple)) and not self._is_begun and self._said is not None:
-                    whole = result[0] if len(result) == 1 else b"".join(result)
+                    whole = b"".join(result)
                 else:
                     whole = None
                     self._iterate(result)
