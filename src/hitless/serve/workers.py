@@ -69,7 +69,7 @@ class WorkerProcess:
         self.ready: asyncio.Future[None] = self.loop.create_future()
         self.serving: asyncio.Future[None] = self.loop.create_future()
         self.gone: asyncio.Future[None] = self.loop.create_future()
-        self._reports: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._reports: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._report_number = 0
 
     def connect(self, sock: socket.socket) -> None:
@@ -111,15 +111,14 @@ class WorkerProcess:
         self._send("log", [fd])
 
     async def report(self, *, limit: int, timeout_s: float) -> dict[str, Any] | None:
-        """What it is doing; None if it is too busy to say."""
+        """What it is doing; None if it is too busy to say, or dies."""
         self._report_number += 1
         number = self._report_number
         future = self._reports[number] = self.loop.create_future()
         self._send("report", number=number, limit=limit)
         try:
             async with asyncio.timeout(timeout_s):
-                fields: dict[str, Any] = await future
-                return fields
+                return await future
         except TimeoutError:
             return None
         finally:
@@ -196,7 +195,7 @@ class WorkerProcess:
         _refuse(self.serving, refusal)
         for future in self._reports.values():
             if not future.done():
-                future.cancel()
+                future.set_result(None)
         if self._channel is not None:
             self._channel.close()
         _settle(self.gone)
