@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.change.documents import run_examples
+
+
+def test_the_example_of_the_page_works(tmp_path: Path) -> None:
+    assert run_examples("control.md", tmp_path) == "thinking {'of': 'Ada'}\n"
