@@ -164,6 +164,8 @@ class Supervisor:
             await self._settings_changed(current.settings, content=content)
         while self._early_drains:
             self._record_drain(self._early_drains.pop())
+        if current is not None:  # a start that was refused is no readiness
+            self.notifier.ready(outcome.message)
         return outcome
 
     def _tell_watcher(self, change: AnyChange, outcome: Outcome) -> None:
@@ -259,14 +261,10 @@ class Supervisor:
         self.logger.event(event)
         self.tally.note(event)
         faults.reach(event.name)
-        match event.name:
-            case "change.started":
-                self.attempted_hash = str(event.fields.get("attempted_hash") or "") or None
-                if event.fields.get("kind") == "reload":
-                    self.notifier.reloading()
-            case "change.committed" | "change.rejected" | "change.rolled_back" | "change.unchanged":
-                if self.fleet.current is not None:  # a start that was refused is no readiness
-                    self.notifier.ready(str(event.fields.get("message") or event.name))
+        if event.name == "change.started":
+            self.attempted_hash = str(event.fields.get("attempted_hash") or "") or None
+            if event.fields.get("kind") == "reload":
+                self.notifier.reloading()
 
     async def _settings_changed(self, settings: ServeSettings, *, content: str | None) -> None:
         """`content`: hash of the files that the settings were read from, if they were."""
