@@ -306,3 +306,17 @@ async def test_a_refusal_carries_label_sentence_and_detail() -> None:
     )
     with pytest.raises(ValueError, match="label"):
         Refused("No such app", "x")
+
+
+async def test_a_change_can_be_given_up_before_its_commit_and_not_after(transactions: Transactions) -> None:
+    world = World()
+
+    def give_up(phase: str) -> None:
+        if phase in ("prepare", "commit"):
+            transactions.give_up()
+
+    outcome = await run(transactions, FakeChange(world, 2, {"prepare": "hang"}, on=give_up))
+    assert (outcome.status, outcome.reason, world.steps[-1]) == (Status.REJECTED, "cancelled", "discard")
+    only_commit = FakeChange(world, 2, on=lambda phase: transactions.give_up() if phase == "commit" else None)
+    assert (await run(transactions, only_commit)).status is Status.APPLIED
+    transactions.give_up()

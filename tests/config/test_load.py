@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from tests.config.models import Colour, Drain, Settings, Source
 
 from hitless.config import ConfigError, Environment, Flags, Loaded, TomlFile, load, plain
@@ -265,3 +265,60 @@ def test_no_two_settings_of_a_service_share_a_variable() -> None:
 
     names = ["_".join(path).upper() for path in settings_of(ServeSettings)]
     assert len(names) == len(set(names))
+
+
+class Pair(BaseModel):
+    certificate: str | None = None
+    key: str | None = None
+
+    @model_validator(mode="after")
+    def both_or_none(self) -> Pair:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        return self
+
+
+class WithRules(BaseModel):
+    tls: Pair = Pair()
+    password: str = ""
+
+    @model_validator(mode="after")
+    def no_hush(self) -> WithRules:
+        if self.password == "hush":
+            raise ValueError("the password is too well known")
+        return self
+
+
+def test_a_rule_over_a_table_is_told_at_the_table_without_its_values(write: Write) -> None:
+    path = write('password = "x"\n[tls]\nkey = "secret"\n')
+    assert problems(TomlFile(path), model=WithRules) == [
+        f"{path}:2: tls: certificate and key belong together"
+    ]
+    path = write('password = "hush"\n')
+    assert problems(TomlFile(path), model=WithRules) == [f"{path}: the password is too well known"]
+
+
+def test_what_json_cannot_hold_is_refused_in_words(write: Write) -> None:
+    path = write(f'app = "x"\nratio = inf\nworkers = 0x{"f" * 5000}\nports = [{2**64}]\n')
+    assert problems(TomlFile(path)) == [
+        f"{path}:2: ratio: expected a finite number, got inf",
+        f"{path}:3: workers: expected a number of at most 63 bits",
+        f"{path}:4: ports[0]: expected a number of at most 63 bits",
+    ]
+    path = write(f"workers = {'9' * 5000}\n")
+    assert problems(TomlFile(path))[0].startswith(f"{path}: is not TOML")
+    assert problems(environment(APP="\udcff", ENV="\udcfe=1")) == [
+        "HITLESS_APP: app: expected UTF-8",
+        "HITLESS_ENV: env.\udcfe: expected UTF-8",
+    ]
+
+
+def test_a_table_where_text_should_be_is_not_shown(write: Write) -> None:
+    path = write('app = "x"\nlevel = { TOKEN = "hush" }\n')
+    assert problems(TomlFile(path)) == [f"{path}:2: level: expected 'info' or 'debug', got a table"]
+
+
+def test_dates_are_text(write: Write) -> None:
+    assert load(Settings, TomlFile(write('app = "x"\n[env]\nDAY = 2026-01-02\n'))).settings.env == {
+        "DAY": "2026-01-02"
+    }

@@ -53,7 +53,9 @@ async def the_end_of(task: asyncio.Task[T], deadline: Deadline, what: str) -> En
 
 
 async def in_time(future: asyncio.Future[T], deadline: Deadline) -> bool:
-    """Wait for `future` until the deadline, however often the waiting task is cancelled; whether it is done."""
+    """Wait for `future` until the deadline, however often the waiting task is cancelled; whether it is
+    done.
+    """
     while not future.done() and not deadline.expired:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({future}, timeout=deadline.remaining())

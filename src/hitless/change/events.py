@@ -43,26 +43,24 @@ class Events:
     def __init__(self, *, keep: int = 256, clock: Clock = time.time) -> None:
         self._clock: Final = clock
         self._kept: Final[deque[Event]] = deque(maxlen=keep)
-        self._subscribers: tuple[Subscriber, ...] = ()
+        self._subscribers: Final[dict[object, Subscriber]] = {}
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with every event from now on; the returned function ends that, however often
         called.
         """
-        # A fresh wrapper per subscription, so that subscribing the same function twice can be ended one by
-        # one.
-        entry: Subscriber = lambda event: subscriber(event)  # noqa: E731
-        self._subscribers = (*self._subscribers, entry)
+        subscription = object()  # so that one who subscribes twice can leave twice
+        self._subscribers[subscription] = subscriber
 
         def unsubscribe() -> None:
-            self._subscribers = tuple(each for each in self._subscribers if each is not entry)
+            self._subscribers.pop(subscription, None)
 
         return unsubscribe
 
     def emit(self, name: str, /, **fields: JSON) -> Event:
         event = Event(self._clock(), name, fields)
         self._kept.append(event)
-        for subscriber in self._subscribers:
+        for subscriber in tuple(self._subscribers.values()):
             try:
                 subscriber(event)
             except Exception:

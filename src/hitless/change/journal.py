@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S: Final = 2.0
-DETAIL_LIMIT: Final = 64 * 1024
+DETAIL_LIMIT: Final = 16 * 1024
+"""Characters; the end of a traceback says most."""
 SCHEMA_VERSION: Final = 1
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS settings (hash TEXT PRIMARY KEY, json TEXT NOT NULL);
@@ -159,7 +160,8 @@ class Journal:
         return self._applied(f"c.id = ({LAST_APPLIED})")
 
     def applied_before(self) -> Applied | None:
-        """The last settings that were applied and are not those applied now, or None: what a rollback goes back to.
+        """The last settings that were applied and are not those applied now, or None: what a rollback goes
+        back to.
 
         Going back to the same ones (those of the start before this one, say) would undo nothing.
         """

@@ -71,6 +71,9 @@ class Scribe:
             await self._write_sometime(lambda: self._journal.drained(row, **asdict(drained)))
 
     def close(self) -> None:
+        """Try once more to write what could not be written; does not wait for it."""
+        if self._unwritten:
+            self._thread.submit(self._write_unwritten)
         self._thread.shutdown(wait=False)
 
     def _begin(self, plan: Plan, requested_by: str) -> int:

@@ -118,8 +118,8 @@ class Transactions:
             await self._freed.wait()
 
     def give_up(self) -> None:
-        """Take back the change that is in progress, if there is one and it is not yet being committed. It ends
-        soon: wait for `idle`.
+        """Take back the change that is in progress, if there is one and it is not yet being committed. It
+        ends soon: wait for `idle`.
         """
         if self._attempt is not None:
             self._attempt.give_up()

@@ -84,8 +84,7 @@ def _message(details: ErrorDetails, model: type[BaseModel], path: KeyPath, data:
         return f"is required{_description(model, path)}"
     if details["type"] == "extra_forbidden":
         return f"unknown key{_hint(model, path)}"
-    got = MASK if _is_secret(model, path) else _shown(at(data, path))
-    return f"{_expectation(details)}, got {got}"
+    return f"{_expectation(details)}{_found(at(data, path), model, path)}"
 
 
 def _expectation(details: ErrorDetails) -> str:
@@ -120,9 +119,14 @@ def _hint(model: type[BaseModel], path: KeyPath) -> str:
     return f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
 
 
-def _shown(value: Any) -> str:
+def _found(value: Any, model: type[BaseModel], path: KeyPath) -> str:
+    if _is_secret(model, path):
+        return f", got {MASK}"
+    if isinstance(value, dict):
+        # Its values may be secrets, and a rule over a whole table is not about one of them.
+        return ", got a table" if model_at(model, path) is None else ""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]}…"
+    return f", got {text}" if len(text) <= SHOWN_LIMIT else f", got {text[:SHOWN_LIMIT]}…"
 
 
 def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,11 +15,13 @@ from hitless.change import digest
 from hitless.config.complaints import complaints
 from hitless.config.content import content_hash
 from hitless.config.document import Data
-from hitless.config.keys import dotted, scalars
+from hitless.config.keys import KeyPath, dotted, scalars
 from hitless.config.plain import leaves, plain
 from hitless.config.problems import ConfigError, Problem
 from hitless.config.provenance import Provenance
 from hitless.config.sources import Layer, Origin, Source
+
+INT_BITS: Final = 63
 
 M = TypeVar("M", bound=BaseModel)
 M_co = TypeVar("M_co", bound=BaseModel, covariant=True)
@@ -52,9 +54,9 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
     merged: Data = {}
     for layer in layers:
         merged = _laid_over(merged, layer.data)
-    _refuse_not_finite(merged, provenance)
+    _check_values(merged, provenance)
     try:
-        settings = model.model_validate_json(json.dumps(merged, default=_iso), strict=True)
+        settings = model.model_validate_json(json.dumps(merged, default=_as_text), strict=True)
     except ValidationError as error:
         raise ConfigError(complaints(error, model, merged, provenance.where)) from None
     return Loaded(
@@ -89,17 +91,32 @@ def _laid_over(below: Data, above: Data) -> Data:
     return merged
 
 
-def _refuse_not_finite(merged: Data, provenance: Provenance) -> None:
-    """TOML has nan and inf; settings have no use for them, and JSON has no word for them."""
-    problems = [
-        Problem(provenance.where(path), dotted(path), f"expected a finite number, got {value}")
-        for path, value in scalars(merged)
-        if isinstance(value, float) and not math.isfinite(value)
-    ]
-    if problems:
-        raise ConfigError(problems)
+def _check_values(merged: Data, provenance: Provenance) -> None:
+    """Refuse what TOML, or the environment, can hold and JSON cannot; no setting has a use for it."""
+    found = [(path, complaint) for path, value in scalars(merged) if (complaint := _complaint(path, value))]
+    if found:
+        raise ConfigError(
+            Problem(provenance.where(path), dotted(path), complaint) for path, complaint in found
+        )
 
 
-def _iso(value: Any) -> str:
-    """TOML's dates and times, which JSON writes as text."""
-    return str(value.isoformat())
+def _complaint(path: KeyPath, value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"expected a finite number, got {value}"
+    if isinstance(value, int) and value.bit_length() > INT_BITS:
+        return f"expected a number of at most {INT_BITS} bits"
+    if any(isinstance(each, str) and not _is_unicode(each) for each in (value, *path)):
+        return "expected UTF-8"
+    return ""
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogates, which is how Python holds bytes of the environment that are no
+    UTF-8.
+    """
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _as_text(value: Any) -> str:
+    """What JSON has no form for: TOML's dates and times, paths that a caller gives as flags."""
+    return str(value.isoformat() if hasattr(value, "isoformat") else value)

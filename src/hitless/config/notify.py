@@ -15,7 +15,9 @@ log = logging.getLogger(__name__)
 Place: TypeAlias = tuple[str, int, int]
 """A directory, and which one it is (device, inode): a new one of the same name needs a new watch."""
 
-DEBOUNCE_MS: Final = 100
+STEP_MS: Final = 100
+"""Events that follow on each other within this time are one, up to DEBOUNCE_MS."""
+DEBOUNCE_MS: Final = 200
 
 
 class DirectoryEvents:
@@ -63,7 +65,10 @@ class DirectoryEvents:
         try:
             from watchfiles import awatch
 
-            async for _ in awatch(*directories, watch_filter=None, debounce=DEBOUNCE_MS, recursive=False):
+            events = awatch(
+                *directories, watch_filter=None, debounce=DEBOUNCE_MS, step=STEP_MS, recursive=False
+            )
+            async for _ in events:
                 self._trouble = ""
                 self._wake()
         except Exception as error:  # noqa: BLE001 - whatever the trouble is, the caller looks without events too

@@ -38,6 +38,8 @@ def parse_toml(text: str, name: str) -> Document:
         return Document(tomllib.loads(text), _Scan(text.replace("\r\n", "\n")).lines())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(str(error), text, name)]) from None
+    except ValueError as error:  # a number of more digits than Python is willing to read
+        raise ConfigError([Problem(name, "", f"is not TOML: {error}")]) from None
     except RecursionError:
         raise ConfigError([Problem(name, "", "is nested too deeply")]) from None
 

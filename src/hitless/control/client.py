@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -54,8 +55,7 @@ class ControlClient:
         self._last_id += 1
         deadline = Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
         try:
-            self._socket.settimeout(_allowed(deadline))
-            self._socket.sendall(messages.call(self._last_id, method, params or {}))
+            self._send(messages.call(self._last_id, method, params or {}), deadline)
             while True:
                 answer = messages.decode(self._line(deadline))
                 if "event" not in answer:
@@ -82,6 +82,12 @@ class ControlClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _send(self, data: bytes, deadline: Deadline) -> None:
+        self._socket.settimeout(_allowed(deadline))
+        # A service that refuses a client says why and closes; that can be read although nothing can be sent.
+        with suppress(BrokenPipeError):
+            self._socket.sendall(data)
 
     def _line(self, deadline: Deadline) -> bytes:
         searched = 0
