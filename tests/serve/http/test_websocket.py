@@ -230,13 +230,19 @@ async def test_a_malformed_frame_closes_with_an_error(serve: Any, frame: bytes) 
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        HANDSHAKE.replace(b"Version: 13", b"Version: 12"),
+        HANDSHAKE.replace(b"Sec-WebSocket-Version: 13\r\n", b""),
         HANDSHAKE.replace(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""),
     ],
 )
 async def test_a_malformed_handshake_is_400(serve: Any, request_bytes: bytes) -> None:
     client = await (await serve(Echo())).connect()
     assert (await client.ask(request_bytes)).status == 400
+
+
+async def test_another_version_is_426_and_told_which_is_spoken(serve: Any) -> None:
+    client = await (await serve(Echo())).connect()
+    reply = await client.ask(HANDSHAKE.replace(b"Version: 13", b"Version: 12"))
+    assert (reply.status, reply["sec-websocket-version"], reply["upgrade"]) == (426, "13", "websocket")
 
 
 async def test_data_may_follow_the_handshake_at_once(serve: Any) -> None:

@@ -102,12 +102,15 @@ class AsgiExchange(Exchange):
 
     async def receive(self) -> Message:
         """ASGI `receive`."""
-        while not (self._disconnect or self.complete):
+        while not (self.gone or self.complete):
             if not self._read:
+                # Also when the client has shut its sending side down: what came before that is its request.
                 reader = self.connection.reader
                 if reader.held or reader.complete:
                     return self._next_message()
                 self.go_ahead()
+            if self._disconnect:
+                break
             await self._news_came()
         return {"type": "http.disconnect"}
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from hitless.serve.http.errors import RequestRefused
 from hitless.serve.http.facts import Facts, Listener
-from hitless.serve.http.reader import RequestReader
+from hitless.serve.http.reader import END, RequestReader
 from hitless.serve.http.states import NEXT, State, Step, stays_because, step
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
         try:
             rest = reader.feed(data)
         except RequestRefused as refusal:
-            self.refuse(refusal.status, refusal.why)
+            self.refuse(refusal.status, refusal.why, *refusal.fields)
             return
         if rest:
             self._kept = rest
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
         try:
             self.exchange = engine.begin(self)
         except RequestRefused as refusal:
-            self.refuse(refusal.status, refusal.why)
+            self.refuse(refusal.status, refusal.why, *refusal.fields)
 
     def _receive(self) -> None:
         """Some of the body came."""
@@ -342,7 +342,10 @@ class Connection(asyncio.Protocol):
                 return
         if self.state is not UNREAD:
             self.engine.refused(self, exchange, status)
-            self.transport.write(self.engine.heads.plain(status, why, *fields))
+            reply = self.engine.heads.plain(status, why, *fields)
+            if self.reader.headed and self.reader.method == "HEAD":
+                reply = reply[: reply.index(END) + len(END)]
+            self.transport.write(reply)
         self.end(patiently=True)
 
     def end(self, *, patiently: bool = False) -> None:

@@ -18,10 +18,11 @@ class ImpossibleTransition(HttpError):
 class RequestRefused(HttpError):
     """A request that gets an error reply of ours, after which its connection closes."""
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str, *fields: tuple[bytes, bytes]) -> None:
         super().__init__(why)
         self.status = status
         self.why = why
+        self.fields = fields
 
 
 class ClientGone(HttpError, OSError):

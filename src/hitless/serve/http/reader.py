@@ -16,6 +16,7 @@ what request smuggling is made of.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
@@ -28,6 +29,14 @@ METHODS: Final = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY")
 }
+ORDINARY: Final = frozenset(METHODS.values())
+AUTHORITY: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+"""A host, and a port (RFC 3986, 3.2.2). Two servers that read another host out of the same bytes are two
+routes and two caches.
+"""
+FOREIGN: Final = b" RTSP/"
 OVERHEAD: Final = 16
 """A chunked body may spend that many bytes of framing per byte of content, above one head's worth."""
 
@@ -47,9 +56,12 @@ class RequestReader:
     """
 
     __slots__ = (
+        "_authority",
         "_body",
         "_content",
+        "_good_authority",
         "_hosts",
+        "_line",
         "_max_body",
         "_max_fields",
         "_max_head",
@@ -77,6 +89,7 @@ class RequestReader:
         self._parser: HttpRequestParser = HttpRequestParser(self)
         self._body: list[bytes] = []
         self.held = 0
+        self._authority = self._good_authority = b""
         self.reset()
 
     def reset(self) -> None:
@@ -88,6 +101,7 @@ class RequestReader:
         self.upgrade: bytes | None = None
         self.length = self._raw = self._hosts = self._content = 0
         self._tail = b""
+        self._line: bytes | None = b""
 
     def close(self) -> None:
         """Break the cycle of reader and parser."""
@@ -106,6 +120,8 @@ class RequestReader:
         """
         size = len(data)
         if not self.headed and not self._tail and 0 <= size - 4 == data.find(END):
+            if FOREIGN in data:
+                self._watch_line(data)
             self._feed_head(data)
             return b""
         view = memoryview(data)
@@ -116,6 +132,8 @@ class RequestReader:
             if self.headed:
                 self._feed_body(piece)
             else:
+                if self._line is not None:
+                    self._watch_line(piece)
                 self._feed_head(piece)
             start = end
         return data[start:] if start else data
@@ -158,6 +176,17 @@ class RequestReader:
         if self.headed:
             self._check_head()
 
+    def _watch_line(self, data: bytes | memoryview) -> None:
+        """See that the request line ends with HTTP's name: the parser takes RTSP's as well, and does not
+        tell. What is over of a line cut in two is kept as far as it matters.
+        """
+        assert self._line is not None
+        line = (self._line + data).lstrip(b"\r\n")
+        end = line.find(b"\r\n")
+        self._line = line[-len(b" RTSP/1.0\r") :] if end < 0 else None
+        if end >= 0 and line[:end].endswith((b" RTSP/1.0", b" RTSP/1.1")):
+            raise RequestRefused(400, "only HTTP is spoken here")
+
     def _feed_body(self, data: memoryview) -> None:
         before = self._content
         self._raw += len(data)
@@ -195,8 +224,12 @@ class RequestReader:
             low = name.lower()
             if low in MARKED:
                 self._mark(low, value)
+            elif low == HOST:
+                self._hosts += 1
+                self._authority = value
         elif low is HOST:
             self._hosts += 1
+            self._authority = value
         self.fields.append((low, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
@@ -233,19 +266,39 @@ class RequestReader:
                 raise RequestRefused(400, "a request needs exactly one Host")
         elif self.version != "1.0":
             raise RequestRefused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-        elif self._hosts > 1:
-            raise RequestRefused(400, "a request has at most one Host")
-        if self.target[0] != 0x2F or b"#" in self.target:
+        else:
+            self._check_http_1_0()
+        if self._authority != self._good_authority:
+            self._check_authority()
+        if self.target[0] != 0x2F or b"#" in self.target or self.method not in ORDINARY:
             self._check_target()
         if self.marked is not None:
             self._check_framing(self.marked)
 
+    def _check_http_1_0(self) -> None:
+        if self._hosts > 1:
+            raise RequestRefused(400, "a request has at most one Host")
+        # The parser lets keep-alive win over close; close wins (RFC 9112, 9.3).
+        options = b",".join(value.lower() for name, value in self.fields if name == b"connection")
+        if b"close" in [option.strip(b" \t") for option in options.split(b",")]:
+            self.keep_alive = False
+
+    def _check_authority(self) -> None:
+        """A Host that is none: "MUST respond with a 400" (RFC 9112, 3.2)."""
+        if not AUTHORITY.fullmatch(self._authority.strip(b" \t")):
+            raise RequestRefused(400, "malformed Host")
+        self._good_authority = self._authority
+
     def _check_target(self) -> None:
-        """Forms of target that do not begin with a slash (RFC 9112, 3.2)."""
+        """Methods out of the ordinary, and targets that do not begin with a slash (RFC 9112, 3.2)."""
         if self.method == "CONNECT":
             raise RequestRefused(501, "this is not a proxy")
+        if self.method == "SOURCE":
+            raise RequestRefused(400, "unknown method")  # Icecast's; the parser takes it
         if b"#" in self.target:
             raise RequestRefused(400, "a request target has no fragment")
+        if self.target[0] == 0x2F:
+            return
         if self.target == b"*" and self.method == "OPTIONS":
             return
         scheme, found, rest = self.target.partition(b"://")
@@ -253,7 +306,7 @@ class RequestReader:
             raise RequestRefused(400, "malformed request target")
         end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
         authority, path = rest[:end], rest[end:]
-        if not authority or b"@" in authority:
+        if authority[:1] in (b"", b":") or not AUTHORITY.fullmatch(authority):
             raise RequestRefused(400, "malformed request target")
         self.target = path if path[:1] == b"/" else b"/" + path
         # "MUST ignore the received Host header field (if any) and instead replace it" (RFC 9112, 3.2.2).
@@ -285,10 +338,10 @@ class RequestReader:
         have bodies. The parser has left HTTP by now and forgotten about the body; a made-up head brings it
         back.
         """
-        if upgrade.lower() == b"websocket" and self.method == "GET" and not self.chunked and not self.length:
-            self.upgrade = b"websocket"
-            return
         if not self.chunked and not self.length:
+            # "MUST ignore an Upgrade header field that is received in an HTTP/1.0 request" (RFC 9110, 7.8).
+            if upgrade.lower() == b"websocket" and self.method == "GET" and self.version == "1.1":
+                self.upgrade = b"websocket"
             return
         known = (self.target, self.fields, self.method, self.keep_alive, self.length)
         framing = b"transfer-encoding: chunked" if self.chunked else b"content-length: %d" % self.length

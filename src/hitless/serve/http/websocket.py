@@ -5,6 +5,7 @@ Imported when a first upgrade comes, because wsproto brings an HTTP parser of it
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,9 @@ from hitless.serve.http.states import State
 if TYPE_CHECKING:
     from hitless.serve.http.connection import Connection
 
+VERSION: Final = b"13"
+KEY: Final = re.compile(rb"[0-9A-Za-z+/]{22}==")
+"""Sixteen bytes as base64 (RFC 6455, 4.1)."""
 MESSAGE_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of one message, where no limit of bodies is set."""
 HELD_LIMIT: Final = 65536
@@ -91,12 +95,26 @@ class WebSocketExchange(AsgiExchange):
         return scope
 
     def _handshake(self) -> Request:
+        versions = [value for name, value in self.fields if name == b"sec-websocket-version"]
+        if versions and versions != [VERSION]:
+            # RFC 6455, 4.4: say which version would do.
+            raise RequestRefused(
+                426,
+                "the only WebSocket version spoken here is 13",
+                (b"upgrade", b"websocket"),
+                (b"sec-websocket-version", VERSION),
+            )
+        keys = [value for name, value in self.fields if name == b"sec-websocket-key"]
+        if len(keys) != 1 or not KEY.fullmatch(keys[0]):
+            raise RequestRefused(400, "this is no WebSocket handshake: it needs one Sec-WebSocket-Key")
         try:
             self._ws.initiate_upgrade_connection(self.fields, self.target.decode("ascii"))
-        except (RemoteProtocolError, LocalProtocolError) as error:
+        except (RemoteProtocolError, LocalProtocolError, ValueError) as error:
+            # ValueError: bytes where wsproto decodes text.
             raise RequestRefused(400, f"this is no WebSocket handshake: {error}") from error
-        request = next(self._ws.events())
-        assert isinstance(request, Request)
+        request = next(self._ws.events(), None)
+        if not isinstance(request, Request):
+            raise RequestRefused(400, "this is no WebSocket handshake")
         return request
 
     def kind_now(self) -> str:
