@@ -118,7 +118,8 @@ class WorkerProcess:
         self._send("report", number=number, limit=limit)
         try:
             async with asyncio.timeout(timeout_s):
-                return await future
+                report: dict[str, Any] | None = await future
+                return report
         except TimeoutError:
             return None
         finally:
