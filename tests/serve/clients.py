@@ -103,7 +103,9 @@ class Held:
 
     def receive(self) -> Answer:
         response = self._connection.getresponse()
-        headers = {name.lower(): value for name, value in response.getheaders()}
+        headers: dict[str, str] = {}
+        for name, value in response.getheaders():
+            headers[name.lower()] = f"{headers[name.lower()]}, {value}" if name.lower() in headers else value
         return Answer(response.status, headers, response.read())
 
     def ask(self, path: str = "/", **kwargs: Any) -> Answer:

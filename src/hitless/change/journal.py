@@ -71,8 +71,11 @@ SELECT_APPLIED: Final = (
 )
 APPLIED: Final = "SELECT id FROM change WHERE status = 'applied' AND settings IS NOT NULL"
 LAST_APPLIED: Final = f"{APPLIED} ORDER BY id DESC LIMIT 1"
+# The change that made the generation that serves; it may have been scaled since.
+LAST_MADE: Final = f"{APPLIED} AND json_extract(plan, '$.kind') <> 'scale' ORDER BY id DESC LIMIT 1"
 APPLIED_BEFORE: Final = (
-    f"{APPLIED} AND settings IS NOT (SELECT settings FROM change WHERE id = ({LAST_APPLIED}))"
+    f"{APPLIED} AND id < ({LAST_MADE})"
+    f" AND settings NOT IN (SELECT settings FROM change WHERE id IN (({LAST_APPLIED}), ({LAST_MADE})))"
     " ORDER BY id DESC LIMIT 1"
 )
 
@@ -108,6 +111,7 @@ class Journal:
         self._lock: Final = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._is_closed = False
         with self._lock:
             self._guarded(self._connected)
 
@@ -160,10 +164,9 @@ class Journal:
         return self._applied(f"c.id = ({LAST_APPLIED})")
 
     def applied_before(self) -> Applied | None:
-        """The last settings that were applied and are not those applied now, or None: what a rollback goes
-        back to.
-
-        Going back to the same ones (those of the start before this one, say) would undo nothing.
+        """The settings of the last generation that ran on others than the one that serves, or None: what a
+        rollback goes back to. Going back to the same ones (those of the start before this one, say) would
+        undo nothing.
         """
         return self._applied(f"c.id = ({APPLIED_BEFORE})")
 
@@ -175,7 +178,9 @@ class Journal:
         return Applied(row["id"], row["at"], row["generation"], row["hash"], json.loads(row["json"]))
 
     def close(self) -> None:
+        """Let go of the file; whatever is asked of the journal after it raises JournalUnwritable."""
         with self._lock, suppress(sqlite3.Error):
+            self._is_closed = True
             self._disconnect()
 
     def _store_settings(self, db: sqlite3.Connection, plan: Plan) -> str | None:
@@ -186,9 +191,9 @@ class Journal:
         return key
 
     def _prune(self, db: sqlite3.Connection) -> None:
-        kept = f"(({LAST_APPLIED}), ({APPLIED_BEFORE}))"
+        kept = f"(({LAST_APPLIED}), ({LAST_MADE}), ({APPLIED_BEFORE}))"
         db.execute(
-            # IFNULL: with no settings before these, one of the two is NULL, and NOT IN would never be true.
+            # IFNULL: with no settings before these, one of them is NULL, and NOT IN would never be true.
             f"DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ? AND IFNULL(id NOT IN {kept}, 1)",
             (self._keep,),
         )
@@ -235,6 +240,8 @@ class Journal:
         """The connection to the file that has the journal's name now; someone may have removed or replaced
         it.
         """
+        if self._is_closed:
+            raise JournalUnwritable(f"the journal {self.path} is closed")
         if self._connection is not None and _inode(self.path) == self._inode:
             return self._connection
         self._disconnect()
