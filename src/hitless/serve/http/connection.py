@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from hitless.serve.http.errors import RequestRefused
 from hitless.serve.http.facts import Facts, Listener
 from hitless.serve.http.reader import END, RequestReader
-from hitless.serve.http.states import NEXT, State, Step, stays_because, step
+from hitless.serve.http.states import State, Step, stays_because, step
 
 if TYPE_CHECKING:
     from hitless.serve.http.engine import Engine
@@ -31,10 +31,12 @@ ANSWERING: Final = State.ANSWERING
 UNREAD: Final = State.UNREAD
 CLOSED: Final = State.CLOSED
 
-BYTES: Final = Step.BYTES
-HEAD_READ: Final = Step.HEAD_READ
-REQUEST_READ: Final = Step.REQUEST_READ
-ANSWERED: Final = Step.ANSWERED
+# The steps of a plain request, looked up in the table once: hashing an enum for each would cost more than
+# parsing.
+AFTER_BYTES: Final = step(IDLE, Step.BYTES)
+AFTER_REQUEST: Final = step(HEAD, Step.REQUEST_READ)
+AFTER_HEAD: Final = step(HEAD, Step.HEAD_READ)
+AFTER_ANSWER: Final = step(ANSWERING, Step.ANSWERED)
 
 SWITCHING: Final = 101
 RESET: Final = struct.pack("ii", 1, 0)
@@ -126,7 +128,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.state is IDLE:
-            self.state = NEXT[IDLE, BYTES]
+            self.state = AFTER_BYTES
             self._read(data)
             if self.state is HEAD:
                 self.deadline = self.engine.now + self.engine.options.header_timeout
@@ -200,9 +202,9 @@ class Connection(asyncio.Protocol):
             return
         self.deadline = NEVER
         if self.reader.complete:
-            self.state = NEXT[HEAD, REQUEST_READ]
+            self.state = AFTER_REQUEST
         else:
-            self.state = NEXT[HEAD, HEAD_READ]
+            self.state = AFTER_HEAD
             self.deadline = engine.now + engine.options.body_timeout
         engine.counters.requests += 1
         try:
@@ -214,7 +216,7 @@ class Connection(asyncio.Protocol):
         """Some of the body came."""
         reader, exchange = self.reader, self.exchange
         if reader.complete:
-            self.state = NEXT[self.state, REQUEST_READ]
+            self.state = step(self.state, Step.REQUEST_READ)
             self.deadline = NEVER
         else:
             self.deadline = self.engine.now + self.engine.options.body_timeout
@@ -288,7 +290,7 @@ class Connection(asyncio.Protocol):
         if not response.keep:
             self.end()
             return
-        self.state = NEXT[self.state, ANSWERED]
+        self.state = AFTER_ANSWER if self.state is ANSWERING else step(self.state, Step.ANSWERED)
         if self.state is IDLE:
             self._next()
             return
@@ -464,7 +466,7 @@ def _ignore(connection: Connection, data: bytes) -> None:
     """Nothing can come in this state; if it does, it came after the end."""
 
 
-_ON_DATA: Final[dict[State, Callable[[Connection, bytes], Any]]] = {
+_BY_STATE: Final[dict[State, Callable[[Connection, bytes], Any]]] = {
     State.OPENING: _ignore,
     State.HEAD: Connection._read,
     State.RECEIVING: Connection._read,
@@ -475,3 +477,6 @@ _ON_DATA: Final[dict[State, Callable[[Connection, bytes], Any]]] = {
     State.CLOSING: Connection._discard,
     State.CLOSED: _ignore,
 }
+
+_ON_DATA: Final = tuple(_BY_STATE.get(state, _ignore) for state in State)
+"""The same by the state's number."""
