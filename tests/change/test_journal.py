@@ -427,3 +427,11 @@ def test_a_rollback_goes_back_to_settings_that_differ(journal: Journal) -> None:
     before = journal.applied_before()
     assert before is not None
     assert before.settings == {"generation": 2}
+
+
+def test_a_closed_journal_is_not_opened_again_by_accident(journal: Journal) -> None:
+    apply(journal, 2)
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalUnwritable, match="is closed"):
+        apply(journal, 3)

@@ -54,7 +54,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "loop").startswith(": cannot be read: Too many levels of symbolic links")
     (tmp_path / "dir").mkdir()
     assert refusal(tmp_path / "dir") == ": is a directory, not a file"
-    assert "embedded null byte" in refusal(tmp_path / "a\0b")
+    assert refusal(tmp_path / "a\0b") == ": is no path: it has a NUL character in it"
 
 
 @pytest.mark.timeout(10)

@@ -25,7 +25,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -163,19 +163,21 @@ class Journal:
         """The settings that were last applied, or None if none ever were."""
         return self._applied(f"c.id = ({LAST_APPLIED})")
 
-    def applied_before(self) -> Applied | None:
+    def applied_before(self, is_other: Callable[[Applied], bool] = lambda _: True) -> Applied | None:
         """The settings of the last generation that ran on others than the one that serves, or None: what a
         rollback goes back to. Going back to the same ones (those of the start before this one, say) would
-        undo nothing.
+        undo nothing; `is_other` may know of more that are as good as the same.
         """
-        return self._applied(f"c.id = ({APPLIED_BEFORE})")
+        before = self._all_applied(f"c.id <= ({APPLIED_BEFORE}) AND c.status = 'applied' ORDER BY c.id DESC")
+        return next(filter(is_other, before), None)
 
     def _applied(self, where: str) -> Applied | None:
+        return next(iter(self._all_applied(where)), None)
+
+    def _all_applied(self, where: str) -> Iterator[Applied]:
         query = f"{SELECT_APPLIED} WHERE {where}"
-        row = self._transaction(lambda db: db.execute(query).fetchone())
-        if row is None:
-            return None
-        return Applied(row["id"], row["at"], row["generation"], row["hash"], json.loads(row["json"]))
+        for row in self._transaction(lambda db: db.execute(query).fetchall()):
+            yield Applied(row["id"], row["at"], row["generation"], row["hash"], json.loads(row["json"]))
 
     def close(self) -> None:
         """Let go of the file; whatever is asked of the journal after it raises JournalUnwritable."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import partial
 from typing import Final, TypeVar
@@ -29,6 +29,7 @@ UNWRITABLE: Final = "journal_unwritable"
 
 JOURNAL_TIMEOUT_S: Final = 10.0
 """For one row to reach the disk."""
+CLOSE_TIMEOUT_S: Final = 2.0
 UNWRITTEN_LIMIT: Final = 100
 """Ends of changes that are kept in memory for a journal that cannot be written."""
 
@@ -71,9 +72,9 @@ class Scribe:
             await self._write_sometime(lambda: self._journal.drained(row, **asdict(drained)))
 
     def close(self) -> None:
-        """Try once more to write what could not be written; does not wait for it."""
+        """Try once more to write what could not be written; waits for it no longer than CLOSE_TIMEOUT_S."""
         if self._unwritten:
-            self._thread.submit(self._write_unwritten)
+            wait({self._thread.submit(self._write_unwritten)}, CLOSE_TIMEOUT_S)
         self._thread.shutdown(wait=False)
 
     def _begin(self, plan: Plan, requested_by: str) -> int:

@@ -103,11 +103,13 @@ def _at_line(name: str, content: bytes, at: int) -> str:
 
 
 def _unreadable(error: OSError | ValueError) -> str:
+    if isinstance(error, ValueError):
+        return "is no path: it has a NUL character in it"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError):
         return f"may not be read by uid {os.geteuid()}"
-    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def _refused(where: str, message: str) -> ConfigError:
