@@ -82,3 +82,47 @@ async def test_the_death_of_the_other_end_is_told_once() -> None:
     assert deaths == [1]
     assert not mine.is_open
     mine.send("to nobody")  # dropped, not an error
+
+
+async def test_a_message_to_a_process_that_is_gone_closes_the_descriptors_that_it_was_to_carry() -> None:
+    loop = asyncio.get_running_loop()
+    one, other = channel.pair()
+    mine = AsyncChannel(loop, one, on_message=lambda message: None, on_closed=lambda: None)
+    mine.close()
+    left, right = socket.socketpair()
+    mine.send("peer", [left.fileno()], keep=[left])
+    assert right.recv(1) == b""
+    right.close()
+    other.close()
+
+
+async def test_a_descriptor_that_its_sender_closes_while_the_message_waits_arrives_all_the_same() -> None:
+    loop = asyncio.get_running_loop()
+    one, other = channel.pair()
+    mine = AsyncChannel(loop, one, on_message=lambda message: None, on_closed=lambda: None)
+    sent = 0
+    while not mine._waiting:
+        mine.send("filler", text="x" * 10_000)
+        sent += 1
+    reader, writer = os.pipe()
+    mine.send("log", [writer])
+    os.close(writer)
+    os.close(reader)
+    reader, writer = os.pipe()  # gets the numbers, as the next log file does
+    got: list[Message] = []
+    done = loop.create_future()
+
+    def receive(message: Message) -> None:
+        got.append(message)
+        if message.kind == "log":
+            done.set_result(None)
+
+    theirs = AsyncChannel(loop, other, on_message=receive, on_closed=lambda: None)
+    await asyncio.wait_for(done, 5)
+    assert len(got) == sent + 1
+    with pytest.raises(BrokenPipeError):  # the first pipe, whose reader is gone; not the one with its number
+        os.write(got[-1].fds[0], b"x")
+    for fd in (reader, writer, *got[-1].fds):
+        os.close(fd)
+    theirs.close()
+    mine.close()
