@@ -35,7 +35,7 @@ WANTED: Final = ("http.response.start", "http.response.body", "nothing more")
 class AsgiExchange(Exchange):
     """One HTTP request to an ASGI application, and its response."""
 
-    __slots__ = ("_disconnect", "_fields", "_news", "_read", "_stage", "scope", "task")
+    __slots__ = ("_disconnect", "_fields", "_read", "_stage", "scope", "task")
 
     task: asyncio.Task[None]
 
@@ -44,7 +44,6 @@ class AsgiExchange(Exchange):
         self._stage = START
         self._read = False
         self._disconnect = False
-        self._news: asyncio.Event | None = None
         self.scope: Scope = self._scope(connection)
 
     def _scope(self, connection: Connection) -> Scope:
@@ -79,7 +78,8 @@ class AsgiExchange(Exchange):
         return scope
 
     def start(self) -> None:
-        self.task = self.connection.engine.loop.create_task(self.run())
+        # Directly, and with a name: `create_task` costs a fifth more, for a name that it makes up.
+        self.task = asyncio.Task(self.run(), loop=self.connection.engine.loop, name="request")
 
     def cancel(self) -> None:
         self.task.cancel()
@@ -98,7 +98,9 @@ class AsgiExchange(Exchange):
             if not self.complete:
                 self.returned()
         finally:
-            engine.finished(self)
+            engine.running.discard(self)
+            if engine.drain_plan is not None:
+                engine.look_if_empty()
 
     async def receive(self) -> Message:
         """ASGI `receive`."""
@@ -115,9 +117,9 @@ class AsgiExchange(Exchange):
         return {"type": "http.disconnect"}
 
     async def _news_came(self) -> None:
-        if self._news is None:
-            self._news = asyncio.Event()
-        await self._news.wait()
+        if self.news is None:
+            self.news = asyncio.Event()
+        await self.news.wait()
 
     def _next_message(self) -> Message:
         reader = self.connection.reader
@@ -158,24 +160,15 @@ class AsgiExchange(Exchange):
     def receive_body(self) -> None:
         if self.connection.reader.held > HELD_LIMIT:
             self.connection.pause_body()
-        self._wake()
+        self.wake()
 
     def client_left(self) -> None:
         self._disconnect = True
-        self._wake()
+        self.wake()
 
     def disconnected(self) -> None:
         self.gone = True
         self.client_left()
-
-    def _done(self) -> None:
-        super()._done()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
-            self._news = None
 
 
 def checked_status(status: Any) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -197,20 +198,27 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         """The head is complete: start the application."""
         engine = self.engine
-        if engine.is_full():
+        if len(engine.running) >= engine.concurrency:
             self.refuse(503, "too many requests in flight", (b"retry-after", b"1"))
             return
-        self.deadline = NEVER
-        if self.reader.complete:
+        reader = self.reader
+        if reader.complete:
             self.state = AFTER_REQUEST
+            self.deadline = NEVER
         else:
             self.state = AFTER_HEAD
             self.deadline = engine.now + engine.options.body_timeout
         engine.counters.requests += 1
         try:
-            self.exchange = engine.begin(self)
+            exchange = engine.exchange_type(self) if reader.marked is None else engine.special(self)
         except RequestRefused as refusal:
             self.refuse(refusal.status, refusal.why, *refusal.fields)
+            return
+        self.exchange = exchange
+        engine.running.add(exchange)
+        if engine.access is not None:
+            exchange.began = time.monotonic()
+        exchange.start()
 
     def _receive(self) -> None:
         """Some of the body came."""
@@ -284,16 +292,20 @@ class Connection(asyncio.Protocol):
 
     def answered(self, response: Response) -> None:
         """The response is complete."""
-        self.engine.answered(self, response)
+        engine = self.engine
+        engine.counters.responses[response.status // 100] += 1
+        if engine.access is not None:
+            engine.access(self, response, response.status, response.written)
         self.served += 1
         self.exchange = None
         if not response.keep:
             self.end()
             return
-        self.state = AFTER_ANSWER if self.state is ANSWERING else step(self.state, Step.ANSWERED)
-        if self.state is IDLE:
+        if self.state is ANSWERING:
+            self.state = AFTER_ANSWER
             self._next()
             return
+        self.state = step(self.state, Step.ANSWERED)
         self.discarded = len(self.reader.take())
         self.deadline = self.engine.now + self.engine.options.body_timeout
         self.resume_reading()
@@ -302,7 +314,12 @@ class Connection(asyncio.Protocol):
         """Idle again: what came meanwhile is next."""
         engine = self.engine
         self.reader.reset()
-        self.deadline = engine.now + engine.options.keep_alive
+        self.deadline = engine.now + engine.keep_alive
+        if self._kept or self.half_closed or not self._reading or engine.drain_plan is not None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        engine = self.engine
         kept = self._kept
         if kept:
             self._kept = b""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -66,6 +67,8 @@ class Engine:
         self.running: set[Exchange] = set()
         self.drain_plan: Drain | None = None
         self.sweep = Sweep(self)
+        self.concurrency = options.concurrency or sys.maxsize
+        self.keep_alive = options.keep_alive
         self.closing_time = min(2.0, options.write_timeout)
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -132,7 +135,7 @@ class Engine:
             return
         self.drain_plan = Drain(self, give)
         self.drain_plan.begin()
-        self.loop.call_soon(self._look_if_empty)
+        self.loop.call_soon(self.look_if_empty)
 
     def cut(self) -> list[str]:
         """The drain's deadline: abort what is left. Returns a line per connection, for the log."""
@@ -206,7 +209,7 @@ class Engine:
         """A connection is gone from here."""
         self._connections.discard(connection)
         if self.drain_plan is not None:
-            self._look_if_empty()
+            self.look_if_empty()
 
     @property
     def connections(self) -> Collection[Connection]:
@@ -220,19 +223,17 @@ class Engine:
         """Requests whose application has not returned yet."""
         return len(self.running)
 
-    def is_full(self) -> bool:
-        """Whether one more request would be too many."""
-        limit = self.options.concurrency
-        return limit is not None and len(self.running) >= limit
+    def special(self, connection: Connection) -> Exchange:
+        """The exchange of a request with fields that the server acts on.
 
-    def begin(self, connection: Connection) -> Exchange:
-        """Start the application on the request that a connection has just read."""
-        kind = self.exchange_type if connection.reader.upgrade is None else self._upgrade_type()
+        Raises:
+            RequestRefused: it cannot be met.
+        """
+        reader = connection.reader
+        assert reader.marked is not None
+        kind = self.exchange_type if reader.upgrade is None else self._upgrade_type()
         exchange = kind(connection)
-        if self.access is not None:
-            exchange.began = time.monotonic()
-        self.running.add(exchange)
-        exchange.start()
+        exchange.expect(reader.marked)
         return exchange
 
     def _upgrade_type(self) -> type[Exchange]:
@@ -257,12 +258,6 @@ class Engine:
         if self.drain_plan is not None:
             self.drain_plan.end_stream_later(connection)
 
-    def answered(self, connection: Connection, response: Response) -> None:
-        """A response is complete."""
-        self.counters.responses[response.status // 100] += 1
-        if self.access is not None:
-            self.access(connection, response, response.status, response.written)
-
     def refused(self, connection: Connection, response: Response | None, status: int) -> None:
         """An error reply of ours; `response` is what the application would have answered, if it was asked."""
         self.counters.responses[status // 100] += 1
@@ -278,9 +273,10 @@ class Engine:
         """The application has returned."""
         self.running.discard(exchange)
         if self.drain_plan is not None:
-            self._look_if_empty()
+            self.look_if_empty()
 
-    def _look_if_empty(self) -> None:
+    def look_if_empty(self) -> None:
+        """Tell, once, when nothing is left."""
         if self._connections or self.running or self._is_empty_told:
             return
         self._is_empty_told = True

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hitless.serve.http.errors import RequestRefused
 from hitless.serve.http.response import Response
 
-if TYPE_CHECKING:
-    from hitless.serve.http.connection import Connection
-
 
 class Exchange(Response):
-    """What a connection may tell the request that it carries; always on the event loop.
+    """What a connection may tell the request that it carries; always on the event loop."""
 
-    Attributes:
-        is_told_to_end: a draining worker has asked this stream to end.
-    """
+    __slots__ = ()
 
-    __slots__ = ("is_told_to_end",)
+    def expect(self, marked: dict[bytes, bytes]) -> None:
+        """Look whether the client expects something before it sends its body.
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
-        self.is_told_to_end = False
-        if self.marked is not None:
-            self._expect(self.marked)
-
-    def _expect(self, marked: dict[bytes, bytes]) -> None:
+        Raises:
+            RequestRefused: something that nobody here knows.
+        """
         expected = marked.get(b"expect")
         if expected is None or self.version == "1.0":
             return

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Iterable
 from typing import Final
 
 from hitless.serve.http.fields import REASONS
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-PLAIN: Final = 0
-LENGTH: Final = 1
-CODING: Final = 2
-CONNECTION: Final = 3
-DATE: Final = 4
-SERVER: Final = 5
-TYPE: Final = 6
-REQUEST_ID: Final = 7
-
-SPECIAL: Final[dict[bytes, int]] = {
-    b"content-length": LENGTH,
-    b"transfer-encoding": CODING,
-    b"connection": CONNECTION,
-    b"keep-alive": CONNECTION,
-    b"date": DATE,
-    b"server": SERVER,
-    b"content-type": TYPE,
-    b"x-request-id": REQUEST_ID,
-}
-"""Response fields that the server decides on, or looks at."""
 
 
 def http_date(now: float) -> bytes:
@@ -49,13 +24,13 @@ def http_date(now: float) -> bytes:
 class Heads:
     """Status lines with the Server and Date fields, made once per second and status."""
 
-    __slots__ = ("_prefixes", "_second", "_server", "date")
+    __slots__ = ("_second", "_server", "date", "prefixes")
 
     def __init__(self, server_name: str) -> None:
         if any(char < " " or char > "~" for char in server_name):
             raise ValueError(f"the server name {server_name!r} cannot stand in a header field")
         self._server = f"server: {server_name}\r\n".encode() if server_name else b""
-        self._prefixes: dict[int, bytes] = {}
+        self.prefixes: dict[int, bytes] = {}
         self._second = 0
         self.tick()
 
@@ -65,18 +40,20 @@ class Heads:
         if now != self._second:
             self._second = now
             self.date = b"date: " + http_date(now) + b"\r\n"
-            self._prefixes.clear()
+            self.prefixes.clear()
 
     def prefix(self, status: int) -> bytes:
         """Status line, Server and Date."""
-        known = self._prefixes.get(status)
+        known = self.prefixes.get(status)
         if known is None:
-            known = self._prefixes[status] = self.status_line(status) + self._server + self.date
+            known = self.prefixes[status] = self.status_line(status) + self._server + self.date
         return known
 
-    def bare(self, status: int, *, server: bool, date: bool) -> bytes:
+    def bare(self, status: int, has: frozenset[bytes]) -> bytes:
         """The same without the fields that an application has set itself."""
-        return self.status_line(status) + (self._server if server else b"") + (self.date if date else b"")
+        server = b"" if b"server" in has else self._server
+        date = b"" if b"date" in has else self.date
+        return self.status_line(status) + server + date
 
     @staticmethod
     def status_line(status: int) -> bytes:
@@ -95,30 +72,3 @@ class Heads:
             + b"\r\n"
             + body
         )
-
-
-@functools.lru_cache(maxsize=512)
-def field_kind(name: bytes) -> tuple[bytes, int]:
-    """A response field's name in lower case, and which of the special ones it is.
-
-    Raises:
-        ValueError: it is no token (RFC 9110, 5.6.2).
-    """
-    if not name or name.translate(None, TOKEN):
-        raise ValueError(f"{name[:80]!r} cannot be the name of a response header field")
-    low = name.lower()
-    return low + b": ", SPECIAL.get(low, PLAIN)
-
-
-def refuse_injection(lines: Iterable[bytes], block: bytes, *, expected: int) -> None:
-    """See that joined header lines are as many lines as they should be.
-
-    Raises:
-        ValueError: a name or value holds CR, LF or NUL, which would let it speak as another field (response
-            splitting).
-    """
-    if block.count(b"\n") == expected == block.count(b"\r") and b"\0" not in block:
-        return
-    for line in lines:
-        if b"\r" in line or b"\n" in line or b"\0" in line:
-            raise ValueError(f"a response header field holds a line break or NUL: {line[:80]!r}")

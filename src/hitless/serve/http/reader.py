@@ -120,9 +120,9 @@ class RequestReader:
         """
         size = len(data)
         if not self.headed and not self._tail and 0 <= size - 4 == data.find(END):
+            self._feed_head(data)
             if FOREIGN in data:
                 self._watch_line(data)
-            self._feed_head(data)
             return b""
         view = memoryview(data)
         start = 0
@@ -132,9 +132,9 @@ class RequestReader:
             if self.headed:
                 self._feed_body(piece)
             else:
+                self._feed_head(piece)
                 if self._line is not None:
                     self._watch_line(piece)
-                self._feed_head(piece)
             start = end
         return data[start:] if start else data
 
@@ -171,6 +171,9 @@ class RequestReader:
     def _feed_head(self, data: bytes | memoryview) -> None:
         self._raw += len(data)
         if self._raw > self._max_head:
+            allowed = bytes(data)[: self._max_head - self._raw]
+            if self._line is not None and b"\r\n" not in allowed:
+                raise RequestRefused(414, "the request's target is too long")
             raise RequestRefused(431, "the request's head is too long")
         self._parse(data)
         if self.headed:

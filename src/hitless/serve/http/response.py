@@ -5,27 +5,20 @@ Used by the ASGI and the WSGI side alike; always on the event loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
 from typing import TYPE_CHECKING, Final
 
-from hitless.serve.http.heads import (
-    CODING,
-    CONNECTION,
-    DATE,
-    LENGTH,
-    REQUEST_ID,
-    SERVER,
-    TYPE,
-    field_kind,
-    refuse_injection,
-)
+from hitless.serve.http.block import UNKNOWN, FieldBlock, Fields, field_block, known_block
+from hitless.serve.http.states import State
 
 if TYPE_CHECKING:
     from hitless.serve.http.connection import Connection
 
-UNKNOWN: Final = -1
+ANSWERING: Final = State.ANSWERING
 COALESCE: Final = 65536
 """Bodies up to this many bytes are copied behind their head, into one write."""
+BODILESS: Final = frozenset((204, 304))
+"""Statuses whose responses have no body (RFC 9112, 6.3)."""
 
 
 class Response:
@@ -33,14 +26,18 @@ class Response:
 
     Attributes:
         connection: where it goes.
-        method: of the request.
+        method, target, version, fields, marked: of the request, as the reader found them.
+        keep: the connection outlives this response, as far as is known.
         began: when the request was read, on the monotonic clock; noted for the access log only.
+        since: the same on the engine's coarse clock.
         begun: the head was written (or at least handed to the transport).
         complete: nothing more will be written.
         gone: the client is not there any more; what is written goes nowhere.
+        left: bytes of a declared Content-Length still to be written, or UNKNOWN.
         awaits_continue: the client holds its body back until it is told to go on.
-        since: when the request was read, on the engine's coarse clock.
         event_stream: the application said that this is a stream of server-sent events.
+        is_told_to_end: a draining worker has asked this stream to end.
+        news: somebody waits to hear about the client.
     """
 
     __slots__ = (
@@ -54,10 +51,12 @@ class Response:
         "event_stream",
         "fields",
         "gone",
+        "is_told_to_end",
         "keep",
         "left",
         "marked",
         "method",
+        "news",
         "since",
         "status",
         "target",
@@ -74,39 +73,77 @@ class Response:
         self.fields = reader.fields
         self.marked = reader.marked
         self.keep = reader.keep_alive
-        self.awaits_continue = self.begun = self.complete = self.gone = self.chunked = self.event_stream = (
-            False
-        )
+        self.awaits_continue = False
+        self.is_told_to_end = False
+        self.begun = False
+        self.complete = False
+        self.gone = False
+        self.chunked = False
+        self.event_stream = False
         self.status = 0
-        self.left = UNKNOWN
         self.written = 0
-        self._request_id = ""
+        self.left = UNKNOWN
         self.began = 0.0
         self.since = connection.engine.now
+        self.news: asyncio.Event | None = None
+        self._request_id = ""
 
     # Writing.
 
-    def begin(self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, *, more: bool) -> None:
+    def begin(self, status: int, fields: Fields, body: bytes, *, more: bool) -> None:
         """Write the head and the first piece of the body.
 
         Raises:
             ValueError: a field cannot be sent.
             RuntimeError: the body is longer or (without `more`) shorter than its Content-Length.
         """
-        head = self._head(status, fields, len(body), more)
+        try:
+            block = known_block(tuple(fields))
+        except TypeError:  # unhashable: the fields are lists, which the specification allows
+            block = field_block(fields)
+        connection = self.connection
         size = len(body)
-        if size and not self._has_body(status):
-            body, size = b"", 0
-        elif self.left >= 0 and self._has_body(status):
-            self._spend(size, more)
-        if self.chunked:
-            body = self._chunk(body, size, more)
-        data: tuple[bytes, ...] = (head + body,) if size <= COALESCE else (head, body)
+        if (
+            more
+            or size != block.length
+            or size > COALESCE
+            or not (self.keep and block.is_plain)
+            or self.marked is not None
+            or self.version != "1.1"
+            or self.method == "HEAD"
+            or status in BODILESS
+            or connection.last
+            or connection.state is not ANSWERING
+            or connection.half_closed
+        ):
+            self._begin_unusually(status, block, body, more)
+            return
+        # The usual case: everything at once, of the declared length, on a connection that goes on.
+        heads = connection.engine.heads
+        data = (heads.prefixes.get(status) or heads.prefix(status)) + block.sealed + body
         self.begun = True
         self.status = status
         self.written = size
         if not self.gone:
-            for part in data:
+            connection.transport.write(data)
+        self._done()
+
+    def _begin_unusually(self, status: int, block: FieldBlock, body: bytes, more: bool) -> None:
+        size = len(body)
+        head = self._head(status, block, size, more)
+        if not self._has_body(status):
+            body, size = b"", 0
+        elif self.left >= 0:
+            self._spend(size, more)
+        if self.chunked:
+            body = self._chunk(body, size, more)
+        parts: tuple[bytes, ...] = (head + body,) if size <= COALESCE else (head, body)
+        self.begun = True
+        self.status = status
+        self.written = size
+        self.event_stream = block.is_event_stream
+        if not self.gone:
+            for part in parts:
                 self.connection.transport.write(part)
         if not more:
             self._done()
@@ -146,59 +183,39 @@ class Response:
     def _done(self) -> None:
         self.complete = True
         self.connection.answered(self)
+        if self.news is not None:
+            self.wake()
+
+    def wake(self) -> None:
+        """Whoever waits for news gets to look."""
+        if self.news is not None:
+            self.news.set()
+            self.news = None
 
     def _has_body(self, status: int) -> bool:
-        return self.method != "HEAD" and status != 304 and status != 204
+        return self.method != "HEAD" and status not in BODILESS
 
     # The head.
 
-    def _head(self, status: int, fields: Iterable[tuple[bytes, bytes]], size: int, more: bool) -> bytes:
+    def _head(self, status: int, block: FieldBlock, size: int, more: bool) -> bytes:
         heads = self.connection.engine.heads
-        lines: list[bytes] = []
-        own_date = own_server = own_id = False
-        for name, value in fields:
-            prefix, special = field_kind(name)
-            if special:
-                if special == LENGTH:
-                    self._declare(value)
-                    if status == 204:
-                        continue
-                elif special == TYPE:
-                    self.event_stream = value.startswith(b"text/event-stream")
-                elif special == CODING:
-                    continue  # framing is ours
-                elif special == CONNECTION:
-                    if b"close" in value.lower():
-                        self.keep = False
-                    continue
-                elif special == DATE:
-                    own_date = True
-                elif special == SERVER:
-                    own_server = True
-                elif special == REQUEST_ID:
-                    own_id = True
-            lines.append(b"%b%b\r\n" % (prefix, value))
-        block = b"".join(lines)
-        refuse_injection(lines, block, expected=len(lines))
-        prefix = (
-            heads.bare(status, server=not own_server, date=not own_date)
-            if own_date or own_server
-            else heads.prefix(status)
-        )
-        return prefix + block + self._framing(status, size, more, own_id) + b"\r\n"
+        if status == 204 and block.length != UNKNOWN:
+            # "MUST NOT send a Content-Length header field in any response with a status code of 204" (RFC
+            # 9110, 8.6)
+            lines = block.lines.splitlines(keepends=True)
+            kept = b"".join(line for line in lines if not line.startswith(b"content-length:"))
+        else:
+            kept = block.lines
+            self.left = block.length
+        if block.closes:
+            self.keep = False
+        prefix = heads.bare(status, block.has) if block.has else heads.prefix(status)
+        return prefix + kept + self._framing(status, size, more) + self._echo(block) + b"\r\n"
 
-    def _declare(self, value: bytes) -> None:
-        if not value.isdigit():
-            raise ValueError(f"the response's content-length is no number: {value[:80]!r}")
-        length = int(value)
-        if self.left not in (UNKNOWN, length):
-            raise ValueError("the response has two content-lengths")
-        self.left = length
-
-    def _framing(self, status: int, size: int, more: bool, own_id: bool) -> bytes:
+    def _framing(self, status: int, size: int, more: bool) -> bytes:
         """The fields that say how the body ends, and whether the connection goes on."""
         framing = b""
-        if self.left == UNKNOWN and status != 204 and status != 304:
+        if self.left == UNKNOWN and status not in BODILESS:
             if not more and (size or self.method != "HEAD"):
                 framing = b"content-length: %d\r\n" % size
                 self.left = size
@@ -214,11 +231,14 @@ class Response:
             framing += b"connection: close\r\n"
         elif self.version == "1.0":
             framing += b"connection: keep-alive\r\n"
-        if self.marked is not None and not own_id:
-            given = sane_id(self.marked.get(b"x-request-id", b""))
-            if given:
-                framing += b"x-request-id: " + given + b"\r\n"
         return framing
+
+    def _echo(self, block: FieldBlock) -> bytes:
+        """The client's X-Request-ID, unless the application has set one."""
+        if self.marked is None or b"x-request-id" in block.has:
+            return b""
+        given = sane_id(self.marked.get(b"x-request-id", b""))
+        return b"x-request-id: " + given + b"\r\n" if given else b""
 
     @property
     def request_id(self) -> str:
@@ -230,9 +250,8 @@ class Response:
 
 
 def sane_id(given: bytes) -> bytes:
-    """A client's X-Request-ID if it may stand in logs and responses: 1 to 128 visible characters; else
-    nothing.
+    """A client's X-Request-ID if it may stand in logs and responses (1 to 128 visible characters), else
+    b"".
     """
-    return (
-        given if len(given) <= 128 and given.isascii() and all(0x20 < char < 0x7F for char in given) else b""
-    )
+    is_sane = len(given) <= 128 and all(0x20 < char < 0x7F for char in given)
+    return given if is_sane else b""

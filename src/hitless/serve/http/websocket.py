@@ -210,7 +210,7 @@ class WebSocketExchange(AsgiExchange):
             self._protocol_error(error)
         if self._held > HELD_LIMIT or len(self._inbox) >= HELD_MESSAGES:
             self.connection.pause_reading()
-        self._wake()
+        self.wake()
 
     def _protocol_error(self, error: RemoteProtocolError) -> None:
         hint = error.event_hint
@@ -259,7 +259,7 @@ class WebSocketExchange(AsgiExchange):
         self.stage = Stage.CLOSED
         self._close_code = code
         self._close_reason = reason
-        self._wake()
+        self.wake()
 
     def probe(self) -> None:
         """Nothing came for long: see whether the client is still there, or give up if it was asked before."""
@@ -281,7 +281,7 @@ class WebSocketExchange(AsgiExchange):
         self.gone = True
         if self.stage is not Stage.CLOSED:
             self._closed(ABNORMAL, "")
-        self._wake()
+        self.wake()
 
     def returned(self) -> None:
         if self.stage is Stage.OPEN:
