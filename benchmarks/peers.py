@@ -129,7 +129,17 @@ HYPERCORN = (
     *("--keep-alive", "75", "--log-level", "warning", "--worker-class", "uvloop"),
 )
 UWSGI = (
-    *("uwsgi", "--plugin", "http", "--plugin", "python3", "--master", "--die-on-term"),
+    *(
+        "uwsgi",
+        "--plugin",
+        "http",
+        "--plugin",
+        "python3",
+        "--master",
+        "--die-on-term",
+        "--socket",
+        "{folder}/uwsgi.sock",
+    ),
     *(
         "--http",
         "127.0.0.1:{port}",

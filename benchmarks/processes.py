@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+KILLED_S = 5.0
+"""What the kernel may take to end a killed process."""
+
 
 class Pid(NamedTuple):
     """A process that cannot be confused with a later one of the same number."""
@@ -30,6 +33,8 @@ class Stat(NamedTuple):
     state: str
     parent: int
     started: int
+    ticks: int
+    """Of CPU time, in user and system mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,12 @@ def memory(root: int) -> Memory:
     return Memory(sum(sizes) / 1024, len(sizes))
 
 
+def cpu_s(root: int) -> float:
+    """CPU seconds that `root` and the descendants that run now have used since they began."""
+    stats = [stat for pid in tree(root) if (stat := _stat(pid.number)) is not None]
+    return sum(stat.ticks for stat in stats) / os.sysconf("SC_CLK_TCK")
+
+
 def rss(number: int) -> float:
     """Resident set of one process in MiB."""
     return (_smaps(number, "Rss:") or 0) / 1024
@@ -81,14 +92,20 @@ def end(root: int, *, grace_s: float = 10.0) -> None:
     everyone = tree(root)
     with suppress(ProcessLookupError):
         os.kill(root, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while time.monotonic() < deadline and any(pid.alive for pid in everyone):
-        time.sleep(0.02)
-        everyone += [pid for pid in tree(root) if pid not in everyone]
+    _await_end(root, everyone, grace_s)
     for pid in everyone:
         if pid.alive:
             with suppress(ProcessLookupError):
                 os.kill(pid.number, signal.SIGKILL)
+    _await_end(root, everyone, KILLED_S)
+
+
+def _await_end(root: int, everyone: list[Pid], timeout_s: float) -> None:
+    """Until all have ended or the deadline passes; descendants born meanwhile are added to `everyone`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and any(pid.alive for pid in everyone):
+        time.sleep(0.02)
+        everyone += [pid for pid in tree(root) if pid not in everyone]
 
 
 def _stat(number: int) -> Stat | None:
@@ -97,7 +114,7 @@ def _stat(number: int) -> Stat | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()
-    return Stat(fields[0], int(fields[1]), int(fields[19]))
+    return Stat(fields[0], int(fields[1]), int(fields[19]), int(fields[11]) + int(fields[12]))
 
 
 def _smaps(number: int, field: str) -> int | None:

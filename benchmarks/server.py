@@ -83,7 +83,7 @@ class Site:
             name: value for name, value in os.environ.items() if not name.startswith(("HITLESS_", "BENCH_"))
         }
         return kept | {
-            "PYTHONPATH": str(APPS_FOLDER),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(APPS_FOLDER), kept.get("PYTHONPATH")))),
             "PYTHONDONTWRITEBYTECODE": "1",
             "HITLESS_RUN_DIR": str(self.folder / "run"),
             "BENCH_RELEASE": str(self.folder / "release"),

@@ -13,8 +13,9 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
+from benchmarks import processes
 from benchmarks.options import Options
 from benchmarks.results import Results, Row
 from benchmarks.server import NotServing, Server, Setup, running
@@ -34,6 +35,13 @@ class Round:
     p50_ms: float
     p99_ms: float
     errors: int
+    requests: int
+    cpu_s: float = 0.0
+    """What the server's processes used meanwhile."""
+
+    @property
+    def per_cpu_s(self) -> float:
+        return self.requests / self.cpu_s if self.cpu_s else 0.0
 
 
 async def measure(options: Options) -> Results:
@@ -55,7 +63,7 @@ async def measure(options: Options) -> Results:
                     }
                     name = f"{interface.upper()}, {title}, {workers} worker{'s' if workers > 1 else ''}"
                     tables[name] = _rows(mine)
-                    details[name] = {peer: [vars_of(one) for one in seen] for peer, seen in mine.items()}
+                    details[name] = {peer: [asdict(one) for one in seen] for peer, seen in mine.items()}
     return Results(NAME, __doc__ or "", tables, sorted(set(skipped)), details)
 
 
@@ -81,7 +89,9 @@ async def _rounds(
     for number in range(options.rounds):
         for name, server in servers.items():
             await wrk(f"{server.url}{path}", WARM_S)
+            began = processes.cpu_s(server.pid)
             seen = await wrk(f"{server.url}{path}", options.seconds)
+            seen = replace(seen, cpu_s=processes.cpu_s(server.pid) - began)
             rounds[name].append(seen)
             options.note(
                 f"{title}, round {number + 1}: {name}: {seen.per_second:,.0f}/s, p99 {seen.p99_ms:.2f} ms"
@@ -100,10 +110,17 @@ async def wrk(url: str, seconds: float) -> Round:
 
 def parsed(text: str) -> Round:
     """wrk's output."""
+    count = re.search(r"(\d+) requests in", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     errors = sum(int(number) for number in re.findall(r"(?:connect|read|write|timeout) (\d+)", text))
     errors += sum(int(number) for number in re.findall(r"Non-2xx or 3xx responses: (\d+)", text))
-    return Round(float(rate[1]) if rate else 0.0, _percentile(text, 50), _percentile(text, 99), errors)
+    return Round(
+        float(rate[1]) if rate else 0.0,
+        _percentile(text, 50),
+        _percentile(text, 99),
+        errors,
+        int(count[1]) if count else 0,
+    )
 
 
 def _percentile(text: str, percent: int) -> float:
@@ -120,6 +137,7 @@ def _row(name: str, seen: list[Round], ours: list[Round] | None) -> Row:
     row: dict[str, object] = {
         "server": name,
         "requests/s": f"{statistics.median(one.per_second for one in seen):,.0f}",
+        "per CPU second": f"{statistics.median(one.per_cpu_s for one in seen):,.0f}",
         "p50 ms": f"{statistics.median(one.p50_ms for one in seen):.2f}",
         "p99 ms": f"{statistics.median(one.p99_ms for one in seen):.2f}",
         "errors": sum(one.errors for one in seen),
@@ -133,7 +151,3 @@ def _row(name: str, seen: list[Round], ours: list[Round] | None) -> Row:
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
             )
     return row
-
-
-def vars_of(one: Round) -> dict[str, float]:
-    return {"per_second": one.per_second, "p50_ms": one.p50_ms, "p99_ms": one.p99_ms, "errors": one.errors}
