@@ -36,7 +36,7 @@ AUTHORITY: Final = re.compile(
 """A host, and a port (RFC 3986, 3.2.2). Two servers that read another host out of the same bytes are two
 routes and two caches.
 """
-FOREIGN: Final = b" RTSP/"
+HTTP_1_1: Final = b" HTTP/1.1\r\n"
 OVERHEAD: Final = 16
 """A chunked body may spend that many bytes of framing per byte of content, above one head's worth."""
 
@@ -89,19 +89,30 @@ class RequestReader:
         self._parser: HttpRequestParser = HttpRequestParser(self)
         self._body: list[bytes] = []
         self.held = 0
+        self.version = ""
         self._authority = self._good_authority = b""
+        self._forget_marks()
         self.reset()
 
     def reset(self) -> None:
         """Be ready for the next message."""
         self.target = b""
         self.fields: list[tuple[bytes, bytes]] = []
-        self.marked: dict[bytes, bytes] | None = None
-        self.headed = self.complete = self.chunked = False
-        self.upgrade: bytes | None = None
-        self.length = self._raw = self._hosts = self._content = 0
-        self._tail = b""
+        self.headed = False
+        self.complete = False
+        self._raw = 0
+        self._hosts = 0
         self._line: bytes | None = b""
+        if self.marked is not None:  # else these are as they were
+            self._forget_marks()
+
+    def _forget_marks(self) -> None:
+        self.marked: dict[bytes, bytes] | None = None
+        self.upgrade: bytes | None = None
+        self.chunked = False
+        self.length = 0
+        self._content = 0
+        self._tail = b""
 
     def close(self) -> None:
         """Break the cycle of reader and parser."""
@@ -121,8 +132,6 @@ class RequestReader:
         size = len(data)
         if not self.headed and not self._tail and 0 <= size - 4 == data.find(END):
             self._feed_head(data)
-            if FOREIGN in data:
-                self._watch_line(data)
             return b""
         view = memoryview(data)
         start = 0
@@ -133,8 +142,6 @@ class RequestReader:
                 self._feed_body(piece)
             else:
                 self._feed_head(piece)
-                if self._line is not None:
-                    self._watch_line(piece)
             start = end
         return data[start:] if start else data
 
@@ -175,8 +182,24 @@ class RequestReader:
             if self._line is not None and b"\r\n" not in allowed:
                 raise RequestRefused(414, "the request's target is too long")
             raise RequestRefused(431, "the request's head is too long")
-        self._parse(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            # The parser is past the head and believes that what follows is no HTTP; `_check_upgrade` decides.
+            pass
+        except HttpParserError as error:
+            raise refusal_of(error) from error
+        if self.headed and self._raw == len(data):
+            # All of the head is here; where its version stands needs no search.
+            at = len(self.method) + len(self.target) + 1
+            if data[at : at + len(HTTP_1_1)] == HTTP_1_1:
+                self.version = "1.1"
+                self._check_head()
+                return
+        if self._line is not None:
+            self._watch_line(data)
         if self.headed:
+            self.version = self._parser.get_http_version()
             self._check_head()
 
     def _watch_line(self, data: bytes | memoryview) -> None:
@@ -203,16 +226,11 @@ class RequestReader:
         elif self._raw > self._max_head * 2 + self._content * OVERHEAD:
             raise RequestRefused(400, "the body consists of framing")
 
-    def _parse(self, data: bytes | memoryview) -> None:
+    def _parse(self, data: memoryview) -> None:
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            # The parser is past the head and believes that what follows is no HTTP; `_check_upgrade` decides.
-            return
-        except HttpParserInvalidMethodError as error:
-            raise RequestRefused(400, "unknown method") from error
         except HttpParserError as error:
-            raise RequestRefused(400, str(error).lower() or "malformed request") from error
+            raise refusal_of(error) from error
 
     # What the parser calls.
 
@@ -263,7 +281,6 @@ class RequestReader:
         """Refuse what a parser lets through and a server must not."""
         if len(self.fields) > self._max_fields:
             raise RequestRefused(431, "too many header fields")
-        self.version: str = self._parser.get_http_version()
         if self.version == "1.1":
             if self._hosts != 1:
                 raise RequestRefused(400, "a request needs exactly one Host")
@@ -351,3 +368,10 @@ class RequestReader:
         self.complete = False
         self._parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + END)
         self.target, self.fields, self.method, self.keep_alive, self.length = known
+
+
+def refusal_of(error: HttpParserError) -> RequestRefused:
+    """What to tell the client of the parser's complaint."""
+    if isinstance(error, HttpParserInvalidMethodError):
+        return RequestRefused(400, "unknown method")
+    return RequestRefused(400, str(error).lower() or "malformed request")
