@@ -153,6 +153,11 @@ def pids(service: Service) -> set[int]:
     return {worker["pid"] for worker in state(service)["generations"][0]["workers"]}
 
 
+def in_flight_now(service: Service) -> int:
+    """Requests in flight at the generation that serves."""
+    return sum(worker["in_flight"] for worker in state(service)["generations"][0]["workers"])
+
+
 def place(service: Service, index: int = 0) -> tuple[str, int]:
     host, _, port = state(service)["addresses"][index].rpartition(":")
     return host.strip("[]"), int(port)

@@ -14,6 +14,7 @@ from serve.clients import (
     Held,
     fetch,
     free_port,
+    in_flight_now,
     pids,
     place,
     reload,
@@ -22,7 +23,7 @@ from serve.clients import (
     unharmed,
     write_teller,
 )
-from serve.service import Service, running, wait_for
+from serve.service import running, wait_for
 
 T = TypeVar("T")
 
@@ -210,10 +211,6 @@ def test_concurrency_is_limited_from_the_next_generation_on(tmp_path: Path) -> N
             refused = fetch(place(service))
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
             assert slow.receive().status == 200
-
-
-def in_flight_now(service: Service) -> int:
-    return sum(worker["in_flight"] for worker in state(service)["generations"][0]["workers"])
 
 
 def test_new_code_answers_after_a_reload_and_old_code_never_again(tmp_path: Path) -> None:

@@ -16,6 +16,11 @@ FIXED: Final = ("name", "state_dir", "control")
 """Settings that a running service cannot change: they say where it is found."""
 
 
+def at_the_place_of(now: ServeSettings, settings: ServeSettings) -> ServeSettings:
+    """`settings` for a service that is found where `now` says: it may have been started anew at another place since."""
+    return settings.model_copy(update={key: getattr(now, key) for key in FIXED})
+
+
 class Source(Protocol):
     """Where settings come from: the same code for `check`, `diff`, `serve` and `reload`."""
 
@@ -76,10 +81,6 @@ class Rollback(Reload):
                 "nothing_to_roll_back_to",
                 "there is nothing to roll back to: probation is over, and no other settings were applied before these",
             )
-        if self._fleet.current is not None:
-            # Where the service is found stays as it is; it may have been started anew at another place since.
-            now = self._fleet.current.settings
-            wanted = wanted.model_copy(update={key: getattr(now, key) for key in FIXED})
         self._wanted = wanted
         return plan_for(self._fleet, wanted, kind="rollback")
 
@@ -158,6 +159,7 @@ def plan_for(fleet: Fleet, wanted: ServeSettings, *, kind: Kind, to_generation: 
         Refused: `wanted` contradicts itself, or changes what cannot change.
     """
     fleet.listeners.addresses(wanted.bind)
+    fleet.metrics_listeners.addresses([wanted.metrics.bind] if wanted.metrics.bind else [])
     current = fleet.current
     differences = diff(current.settings, wanted) if current else ()
     fixed = [each.key for each in differences if each.key in FIXED]

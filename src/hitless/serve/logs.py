@@ -17,11 +17,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-from hitless.change import JSON, Difference, Event, Refused
+from hitless.change import JSON, Difference, Event, Refused, is_out_of_descriptors
 from hitless.serve.settings import Log
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _IDENTITY: Final = ("worker", "generation", "pid", "change")
+_NOT_TOLD: Final = (*_IDENTITY, "attempted_hash")
+"""What does not follow the verb in a line for people: it stands before it, or is for machines."""
 _WARNINGS: Final = frozenset(
     {
         "worker.died",
@@ -77,7 +79,11 @@ def _open(path: str) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
+        if is_out_of_descriptors(error):
+            raise
         raise Refused("log_unwritable", f"cannot open log.file {path}: {error.strerror}") from error
+    except ValueError:
+        raise Refused("log_unwritable", f"cannot open log.file {path!r}: it has a NUL in it") from None
 
 
 class Logger:
@@ -112,7 +118,7 @@ def _text_line(event: Event, level: str, fields: Mapping[str, JSON]) -> str:
     subject, _, verb = event.name.partition(".")
     named = [f"{name}={_shown(fields[name])}" for name in _IDENTITY if name in fields]
     head = named if subject in fields else [subject, *named]
-    rest = [f"{name}={_shown(value)}" for name, value in fields.items() if name not in _IDENTITY]
+    rest = [f"{name}={_shown(value)}" for name, value in fields.items() if name not in _NOT_TOLD]
     return f"{_time(event.at)} {level:<7} {' '.join([*head, verb.replace('_', ' '), *rest])}"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hitless.change import (
+    Applied,
     ChangeInProgress,
     Coalescer,
     Deadline,
@@ -30,7 +31,7 @@ from hitless.change import (
 from hitless.config import Watcher
 from hitless.control import ControlServer
 from hitless.serve import faults
-from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source
+from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source, at_the_place_of
 from hitless.serve.drains import KILL_AFTER_S, Drain
 from hitless.serve.fleet import Fleet
 from hitless.serve.generations import ServeGeneration
@@ -185,9 +186,16 @@ class Supervisor:
         Raises:
             Refused: the journal cannot be read, or an older hitless wrote what this one does not understand.
         """
+        now = self.fleet.current
+        if now is None:
+            return None
+
+        def settings_of(applied: Applied) -> ServeSettings:
+            return at_the_place_of(now.settings, ServeSettings.model_validate(applied.settings))
+
         try:
-            applied = self.journal.applied_before()
-            return ServeSettings.model_validate(applied.settings) if applied is not None else None
+            applied = self.journal.applied_before(lambda one: settings_of(one) != now.settings)
+            return None if applied is None else settings_of(applied)
         except (JournalUnwritable, ValueError) as error:
             raise Refused(
                 "journal_unreadable", f"the settings before these cannot be had: {error}"
@@ -295,7 +303,9 @@ class Supervisor:
             if changed.hash != watcher.look():
                 continue
             self.events.emit("watch.changed", file=str(self.config_file), content=changed.hash[:12])
-            await self.change(Reload(self.fleet, self.source), requested_by="watch")
+            outcome = await self.change(Reload(self.fleet, self.source), requested_by="watch")
+            if not outcome.is_good:
+                watcher.failed(changed.hash)
 
     def open_log(self, settings: ServeSettings) -> None:
         self.log_file.open(settings.log)
