@@ -194,6 +194,17 @@ async def test_an_unread_body_is_thrown_away_and_the_connection_lives(serve: Any
     assert (await client.reply()).body == b"hello"
 
 
+async def test_an_unread_body_does_not_reach_the_next_request(serve: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (hello if scope["path"] == "/ignore" else echo)(scope, receive, send)
+
+    client = await (await serve(app)).connect()
+    for request in (post(b"stale", "/ignore"), get("/ignore", "Content-Length: 5", method="POST") + b"stale"):
+        assert (await client.ask(request)).body == b"hello"
+        assert (await client.ask(post(b"fresh"))).body == b"fresh"
+        assert (await client.ask()).body == b""
+
+
 async def test_an_unread_body_that_is_too_long_ends_the_connection(serve: Any) -> None:
     client = await (await serve(hello)).connect()
     await client.send(get("/", "Content-Length: 100000000", method="POST"))

@@ -87,8 +87,6 @@ class RequestReader:
         self._max_fields = headers
         self._max_body = body_bytes
         self._parser: HttpRequestParser = HttpRequestParser(self)
-        self._body: list[bytes] = []
-        self.held = 0
         self.version = ""
         self._authority = self._good_authority = b""
         self._forget_marks()
@@ -113,6 +111,9 @@ class RequestReader:
         self.length = 0
         self._content = 0
         self._tail = b""
+        # What the application did not want of this body is not the next request's.
+        self._body: list[bytes] = []
+        self.held = 0
 
     def close(self) -> None:
         """Break the cycle of reader and parser."""
