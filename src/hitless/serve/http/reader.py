@@ -17,7 +17,7 @@ what request smuggling is made of.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NoReturn
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
@@ -179,10 +179,7 @@ class RequestReader:
     def _feed_head(self, data: bytes | memoryview) -> None:
         self._raw += len(data)
         if self._raw > self._max_head:
-            allowed = bytes(data)[: self._max_head - self._raw]
-            if self._line is not None and b"\r\n" not in allowed:
-                raise RequestRefused(414, "the request's target is too long")
-            raise RequestRefused(431, "the request's head is too long")
+            self._refuse_length(bytes(data)[: self._max_head - self._raw])
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
@@ -202,6 +199,13 @@ class RequestReader:
         if self.headed:
             self.version = self._parser.get_http_version()
             self._check_head()
+
+    def _refuse_length(self, allowed: bytes) -> NoReturn:
+        """RFC 9112, 3: a request line that is too long by itself is a 414."""
+        line = b"\r\n" if self._line is None else (self._line + allowed).lstrip(b"\r\n")
+        if line and b"\r\n" not in line:
+            raise RequestRefused(414, "the request's target is too long")
+        raise RequestRefused(431, "the request's head is too long")
 
     def _watch_line(self, data: bytes | memoryview) -> None:
         """See that the request line ends with HTTP's name: the parser takes RTSP's as well, and does not
