@@ -187,19 +187,6 @@ async def test_a_killed_supervisor_leaves_no_orphan_a_free_port_an_intact_journa
     assert not failed, failed
 
 
-async def test_a_worker_that_hangs_does_not_outlive_its_supervisor_for_ever(tmp_path: Path) -> None:
-    write_app(tmp_path)
-    service = mortal(tmp_path, free_port())
-    service.configure(drain__timeout=0.1)
-    try:
-        await asyncio.to_thread(service.start)
-        await blocked(service)
-        await asyncio.to_thread(service.wait, 5)
-        await until(lambda: not service.processes(), "the kernel ends it", timeout_s=25)
-    finally:
-        service.kill_all()
-
-
 # Workers and templates
 
 
@@ -392,16 +379,14 @@ async def test_only_the_requests_in_a_killed_worker_are_lost_and_it_is_replaced_
         await ground.kill(victim)
         await ground.whole()
 
-        ground.begin("a worker that hangs while it drains")
-        service.configure(drain__timeout=0.5)
-        before = service.workers()
-        reload = await ground.reload_up_to("generation.serves")
-        hung = min(before)
-        await freeze(hung)
-        ground.may_lose[ground._step] += connections_of(hung, ground.port)
-        assert await ground.go_on(reload) == "applied"
-        await until(lambda: state_of(hung) == "", "it is killed after the drain's deadline", timeout_s=25)
-        await ground.whole()
+        ground.begin("a reload while a worker is being replaced, whose successor hangs")
+        service.close_gate("lifespan")
+        await ground.kill(min(service.workers()))
+        await service.somebody_at("lifespan")
+        write_app(service.folder, "v99", more="def gate(name): pass")
+        assert (await service.ask("reload"))["outcome"]["status"] == "applied"
+        await ground.whole()  # so that successor is gone, too
+        service.open_gate("lifespan")
 
 
 async def test_a_killed_template_costs_nothing_and_is_rebuilt(tmp_path: Path) -> None:
@@ -448,3 +433,40 @@ async def test_a_killed_template_costs_nothing_and_is_rebuilt(tmp_path: Path) ->
         rollback = asyncio.create_task(service.ask("rollback"))
         assert await ground.ended(rollback) == "applied", "from its settings, then"
         await ground.whole()
+
+
+# Hanging
+
+
+async def hangs_as_an_orphan(folder: Path) -> None:
+    folder.mkdir()
+    write_app(folder)
+    service = mortal(folder, free_port())
+    service.configure(drain__timeout=0.1)
+    try:
+        await asyncio.to_thread(service.start)
+        await blocked(service)
+        await asyncio.to_thread(service.wait, 5)
+        await until(lambda: not service.processes(), "the kernel ends it", timeout_s=25)
+    finally:
+        service.kill_all()
+
+
+async def hangs_while_it_drains(folder: Path) -> None:
+    async with arena(folder) as ground:
+        ground.begin("a worker that hangs while it drains")
+        ground.service.configure(drain__timeout=0.5)
+        before = ground.service.workers()
+        reload = await ground.reload_up_to("generation.serves")
+        hung = min(before)
+        await freeze(hung)
+        ground.may_lose[ground._step] += connections_of(hung, ground.port)
+        assert await ground.go_on(reload) == "applied"
+        await until(lambda: not is_alive(hung), "it is killed after the drain's deadline", timeout_s=25)
+        await ground.whole()
+
+
+async def test_a_worker_that_hangs_is_ended_some_time_after_its_drain_with_or_without_a_supervisor(
+    tmp_path: Path,
+) -> None:
+    await asyncio.gather(hangs_as_an_orphan(tmp_path / "orphan"), hangs_while_it_drains(tmp_path / "drain"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hitless.load import Load, Report
-from serve.harm import InFlight, Mortal, free_port, is_alive, state_of, until
+from serve.harm import InFlight, Mortal, free_port, freeze, is_alive, state_of, stopped, thaw, until
 from serve.harm import write_gated_app as write_app
 
 
@@ -191,6 +191,16 @@ async def test_term_during_a_start_whose_import_hangs_stops_at_once(tmp_path: Pa
         service.kill_all()
 
 
+async def test_term_while_a_dead_worker_is_being_replaced_stops_at_once(tmp_path: Path) -> None:
+    async with started(tmp_path) as service:
+        service.close_gate("lifespan")
+        os.kill(min(service.workers()), signal.SIGKILL)
+        await service.somebody_at("lifespan")
+        service.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(service.wait, 5) == 0
+        assert not service.processes()
+
+
 def _start_in_vain(service: Mortal) -> None:
     service.start(expect=0)
 
@@ -263,6 +273,28 @@ async def test_term_to_one_worker_replaces_it_without_a_loss(tmp_path: Path) -> 
                 await load.more(50)
         status = await service.ask("status")
         assert status["recent_crashes"] == 0
+    lost_nothing(reports[0])
+
+
+async def test_a_worker_that_has_had_enough_before_its_generation_is_current_is_replaced_then(
+    tmp_path: Path,
+) -> None:
+    reports: list[Report] = []
+    async with started(tmp_path) as service, load_on(service, reports) as load:
+        before = service.workers()
+        service.arm("stop", "workers.probed")
+        reload = asyncio.create_task(service.ask("reload"))
+        await stopped(service.pid)
+        early, late = sorted(service.workers() - before)
+        await freeze(late)
+        thaw(service.pid)  # the early one accepts, and the commit waits for the late one
+        os.kill(early, signal.SIGTERM)
+        await until(lambda: "retires" in service.log, "it asks to be replaced")
+        thaw(late)
+        assert (await reload)["outcome"]["status"] == "applied"
+        await until(lambda: not is_alive(early), "it drains and ends")
+        await until(lambda: len(service.workers()) == 2, "it is replaced")
+        await load.more(50)
     lost_nothing(reports[0])
 
 
