@@ -5,6 +5,7 @@ set -eu
 need=""
 want() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
 want ss iproute2
+want openssl openssl
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk
   want nginx nginx-light

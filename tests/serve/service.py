@@ -215,14 +215,14 @@ def wait_for(
 
 
 @contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Service]:
+def running(folder: Path, *, preexec: Callable[[], None] | None = None, **settings: Any) -> Iterator[Service]:
     """A started service; ended afterwards, whatever happened."""
     service = Service(folder)
     service.configure(
         **{"app": "app:app", "bind": ["127.0.0.1:0"], "state_dir": str(folder / "state"), **settings}
     )
     try:
-        yield service.start()
+        yield service.start(preexec=preexec)
     finally:
         service.end()
 

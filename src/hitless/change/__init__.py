@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from hitless.change.coalesce import Coalescer
 from hitless.change.deadline import Clock, Deadline, DeadlinePassed
+from hitless.change.ending import is_out_of_descriptors
 from hitless.change.entry import Applied, Drained, Entry
 from hitless.change.events import Event, Events, Subscriber
 from hitless.change.generation import MOVES, Generation, IllegalMove, State
@@ -45,4 +46,5 @@ __all__ = [
     "Transactions",
     "canonical",
     "digest",
+    "is_out_of_descriptors",
 ]

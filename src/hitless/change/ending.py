@@ -5,6 +5,7 @@ ends.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 import traceback
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 CANCEL_GRACE_S: Final = 5.0
 """How long cancelled work may take to end; after it, it is left behind."""
 
@@ -77,5 +79,15 @@ def to_refusal(error: BaseException) -> Refused:
         return error
     if isinstance(error, DeadlinePassed):
         return Refused("deadline_passed", str(error))
+    if is_out_of_descriptors(error):
+        return Refused(
+            "descriptors_exhausted",
+            f"there are no file descriptors left ({error}); raise the limit (LimitNOFILE=, ulimit -n) and try again",
+        )
     message = f"unexpected {type(error).__name__}: {error}"
     return Refused("internal_error", message, "".join(traceback.format_exception(error)))
+
+
+def is_out_of_descriptors(error: BaseException) -> bool:
+    """Whether nothing was wrong but that this process, or this machine, may open no more files at this moment."""
+    return isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS

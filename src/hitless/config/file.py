@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from hitless.change import is_out_of_descriptors
 from hitless.config.problems import ConfigError, Problem
 
 SIZE_LIMIT: Final = 4 * 1024 * 1024
@@ -33,6 +34,8 @@ def read_content(path: Path, *, allow_writable: bool = True) -> bytes:
         # Not blocking, so that a FIFO without a writer is refused and does not hang the service.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as error:
+        if is_out_of_descriptors(error):
+            raise  # nothing is wrong with the file
         raise _refused(name, _unreadable(error)) from None
     try:
         _check(path, os.fstat(descriptor), allow_writable=allow_writable)

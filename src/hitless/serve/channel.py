@@ -26,6 +26,9 @@ PACKET_BYTES: Final = 160 * 1024
 DETAIL_CHARS: Final = 32 * 1024
 """Longest detail (a traceback) that travels; longer ones keep their end, where the cause stands."""
 
+MESSAGE_CHARS: Final = 2000
+"""Longest message that travels."""
+
 PACKET_DESCRIPTORS: Final = 250
 """The kernel takes 253 descriptors a packet (SCM_MAX_FD)."""
 
@@ -62,7 +65,10 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def clip(text: str) -> str:
     """The end of `text` that fits into a message."""
-    return text if len(text) <= DETAIL_CHARS else "…" + text[-DETAIL_CHARS:]
+    clipped = text if len(text) <= DETAIL_CHARS else "…" + text[-DETAIL_CHARS:]
+    while len(json.dumps(clipped)) > PACKET_BYTES * 3 // 4:  # up to twelve bytes stand for one character
+        clipped = "…" + clipped[-(len(clipped) // 2) :]
+    return clipped
 
 
 def encode(kind: str, fields: dict[str, Any]) -> bytes:

@@ -60,7 +60,7 @@ class Fleet:
         self._loop: Final = loop
         self.events: Final = events
         self.listeners: Final = Listeners(systemd_fds)
-        self.metrics_listeners: Final = Listeners()
+        self.metrics_listeners: Final = Listeners(setting="metrics.bind")
         self.host: Final = Host(
             loop=loop,
             reaper=Reaper(loop),

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from hitless.change import Deadline, Events, Generation, Refused
+from hitless.change import Deadline, Events, Generation, Refused, is_out_of_descriptors
 from hitless.serve import channel, faults, health
 from hitless.serve.listeners import Listener
 from hitless.serve.reaper import Exit, Reaper
@@ -100,6 +100,9 @@ class ServeGeneration:
         faults.reach("workers.ready")
         await self.probe(workers, deadline)
         faults.reach("workers.probed")
+        for worker in workers:
+            if worker.serving.done():
+                worker.serving.result()  # it has died since it was ready
         return workers
 
     async def build_template(self, deadline: Deadline) -> None:
@@ -319,4 +322,10 @@ def _read_tls(settings: ServeSettings) -> dict[str, str] | None:
     try:
         return {"certificate": Path(tls.certificate).read_text(), "key": Path(tls.key).read_text()}
     except OSError as error:
+        if is_out_of_descriptors(error):
+            raise
         raise Refused("tls_invalid", f"cannot read {error.filename}: {error.strerror}") from error
+    except ValueError as error:  # not text, or a path with a NUL
+        raise Refused(
+            "tls_invalid", f"cannot read {tls.certificate} and {tls.key} as PEM files: {error}"
+        ) from error

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from hitless.change import Refused
+from hitless.change import Refused, is_out_of_descriptors
 
 _TCP: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]/]*)):(?P<port>[0-9]{1,5})")
 SYSTEMD_FIRST_FD: Final = 3
+PATH_BYTES: Final = 90
+"""Longest path of a Unix socket: the kernel takes 107 bytes, and the socket has a longer name until it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,23 @@ class Listener:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def parse(text: str, *, systemd_fds: int = 0) -> list[Address]:
-    """The addresses that one value of `bind` names (several for `systemd`).
+def parse(text: str, *, systemd_fds: int = 0, setting: str = "bind") -> list[Address]:
+    """The addresses that one value of `bind`, or of another `setting`, names (several for `systemd`).
 
     Raises:
         Refused: with reason `address_invalid`.
     """
+    try:
+        return _parse(text, systemd_fds)
+    except ValueError as error:
+        raise Refused("address_invalid", f"{setting} = {text!r}: {error}", invalid=True) from None
+
+
+def _parse(text: str, systemd_fds: int) -> list[Address]:
+    """Raises ValueError, which says what is wrong."""
     if text == "systemd":
         if not systemd_fds:
-            raise _invalid(text, "systemd passed no sockets (LISTEN_FDS); is there a .socket unit?")
+            raise ValueError("systemd passed no sockets (LISTEN_FDS); is there a .socket unit?")
         return [
             Address(f"fd:{SYSTEMD_FIRST_FD + number}", "fd", fd=SYSTEMD_FIRST_FD + number)
             for number in range(systemd_fds)
@@ -79,14 +89,14 @@ def parse(text: str, *, systemd_fds: int = 0) -> list[Address]:
     if text.startswith("fd:"):
         number = text.removeprefix("fd:")
         if not number.isdecimal():
-            raise _invalid(text, "write fd:N with the number of an inherited descriptor")
+            raise ValueError("write fd:N with the number of an inherited descriptor")
         return [Address(f"fd:{int(number)}", "fd", fd=int(number))]
     if text.startswith("unix:"):
         return [_parse_unix(text)]
     return [_parse_tcp(text)]
 
 
-def addresses(binds: Iterable[str], *, systemd_fds: int | None) -> list[Address]:
+def addresses(binds: Iterable[str], *, systemd_fds: int | None, setting: str = "bind") -> list[Address]:
     """All addresses that `bind` names. `systemd_fds` is None where it is not known how many systemd will pass.
 
     Raises:
@@ -96,9 +106,9 @@ def addresses(binds: Iterable[str], *, systemd_fds: int | None) -> list[Address]
     for text in binds:
         if text == "systemd" and systemd_fds is None:
             continue
-        for address in parse(text, systemd_fds=systemd_fds or 0):
+        for address in parse(text, systemd_fds=systemd_fds or 0, setting=setting):
             if address.key in found:
-                raise Refused("address_duplicate", f"bind names {text!r} twice", invalid=True)
+                raise Refused("address_duplicate", f"{setting} names {text!r} twice", invalid=True)
             found[address.key] = address
     return list(found.values())
 
@@ -108,29 +118,25 @@ def _parse_unix(text: str) -> Address:
     options = parse_qs(query, keep_blank_values=True)
     mode = options.pop("mode", ["0666"])[0]
     if options or not re.fullmatch(r"(0o?)?[0-7]{3}", mode):
-        raise _invalid(text, "after ? only mode=NNN, three octal digits, is understood")
+        raise ValueError("after ? only mode=NNN, three octal digits, is understood")
     if not path.startswith("/"):
-        raise _invalid(text, "the path of a Unix socket is absolute")
-    if len(os.fsencode(path)) > 100:
-        raise _invalid(text, "the kernel takes at most 107 bytes of path")
+        raise ValueError("the path of a Unix socket is absolute")
+    if len(os.fsencode(path)) > PATH_BYTES:
+        raise ValueError("the path is longer than 90 bytes")
     return Address(f"unix:{path}", "unix", path=path, mode=int(mode.removeprefix("0o"), 8))
 
 
 def _parse_tcp(text: str) -> Address:
     match = _TCP.fullmatch(text)
     if match is None:
-        raise _invalid(text, "write host:port, [ipv6]:port, unix:/path, fd:N or systemd")
+        raise ValueError("write host:port, [ipv6]:port, unix:/path, fd:N or systemd")
     host = match["six"] or match["host"] or "0.0.0.0"
     port = int(match["port"])
     if port > 65535:
-        raise _invalid(text, "a port is at most 65535")
+        raise ValueError("a port is at most 65535")
     return Address(
         f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}", "tcp", host=host, port=port
     )
-
-
-def _invalid(text: str, why: str) -> Refused:
-    return Refused("address_invalid", f"bind = {text!r}: {why}", invalid=True)
 
 
 @dataclass(slots=True)
@@ -138,11 +144,13 @@ class Listeners:
     """All open listening sockets by key."""
 
     systemd_fds: int = 0
+    setting: str = "bind"
+    """The setting that names them."""
     _open: dict[str, Listener] = field(default_factory=dict)
 
     def addresses(self, binds: Iterable[str]) -> list[Address]:
         """Raises Refused: an address is malformed, or named twice."""
-        return addresses(binds, systemd_fds=self.systemd_fds)
+        return addresses(binds, systemd_fds=self.systemd_fds, setting=self.setting)
 
     def open(self, binds: Iterable[str], *, backlog: int) -> Prepared:
         """Opens what is not open yet. Nothing that is open changes, so that the whole can be discarded.
@@ -161,9 +169,11 @@ class Listeners:
                     listener = _bind(address, backlog, going)
                     fresh.append(listener)
                 wanted[address.key] = listener
-        except Refused:
+        except BaseException as error:
             for listener in fresh:
                 _close(listener)
+            if isinstance(error, Refused):
+                raise Refused(error.reason, f"{self.setting}: {error.message}") from error
             raise
         return Prepared(wanted, tuple(fresh), {address.key: address for address in addresses}, backlog)
 
@@ -241,16 +251,20 @@ def _bind_tcp(address: Address, backlog: int, going: list[Listener]) -> Listener
         )[0]
     except socket.gaierror as error:
         raise Refused("address_unbindable", f"cannot bind {address.host}: {error.strerror}") from error
-    sock = socket.socket(family, kind, proto)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    except UnicodeError:
+        raise Refused("address_unbindable", f"cannot bind {address.host}: this is no host name") from None
     rivals = [one for one in going if one.address.is_tcp and one.sock.getsockname()[1] == address.port]
+    sock = None
     try:
+        sock = socket.socket(family, kind, proto)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         _bind_beside(sock, where, rivals)
         sock.listen(backlog)
     except OSError as error:
-        sock.close()
+        if sock is not None:
+            sock.close()
         raise _unbindable(f"{address.host}:{address.port}", error) from error
     sock.setblocking(False)
     host, port = sock.getsockname()[:2]
@@ -276,9 +290,9 @@ def _bind_unix(address: Address, backlog: int) -> Listener:
     path = Path(address.path)
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # The mode stands before the path is visible under its name: no moment at which others could connect.
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
         with suppress(FileNotFoundError):
             draft.unlink()
         sock.bind(str(draft))
@@ -287,6 +301,8 @@ def _bind_unix(address: Address, backlog: int) -> Listener:
         draft.rename(path)
     except OSError as error:
         sock.close()
+        with suppress(OSError):
+            draft.unlink()
         raise _unbindable(str(path), error) from error
     sock.setblocking(False)
     return Listener(address, sock, (str(path), None), path.stat().st_ino)
@@ -316,12 +332,17 @@ def _remove_stale(path: Path) -> None:
 
 def _inherit(address: Address, backlog: int) -> Listener:
     try:
-        sock = socket.socket(fileno=os.dup(address.fd))
+        # What was inherited is inheritable; everything that this process has opened itself is not.
+        if not os.get_inheritable(address.fd):
+            raise Refused("address_unbindable", f"descriptor {address.fd} was not inherited")
+        copy = os.dup(address.fd)
     except OSError as error:
-        raise Refused(
-            "address_unbindable",
-            f"descriptor {address.fd} is not an open socket: {os.strerror(error.errno or 0)}",
-        ) from error
+        raise _not_a_socket(address, error) from error
+    try:
+        sock = socket.socket(fileno=copy)
+    except OSError as error:
+        os.close(copy)
+        raise _not_a_socket(address, error) from error
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
         sock.close()
         raise Refused("address_unbindable", f"descriptor {address.fd} is not a stream socket")
@@ -332,7 +353,15 @@ def _inherit(address: Address, backlog: int) -> Listener:
     return Listener(address, sock, server)
 
 
-def _unbindable(what: str, error: OSError) -> Refused:
+def _not_a_socket(address: Address, error: OSError) -> Exception:
+    if is_out_of_descriptors(error):
+        return error
+    return Refused("address_unbindable", f"descriptor {address.fd} is not an open socket: {error.strerror}")
+
+
+def _unbindable(what: str, error: OSError) -> Exception:
+    if is_out_of_descriptors(error):
+        return error
     if error.errno == errno.EADDRINUSE:
         return Refused("address_busy", f"cannot bind {what}: another process uses it")
     if error.errno == errno.EADDRNOTAVAIL:

@@ -12,11 +12,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 Interface = Literal["asgi", "wsgi"]
-SPEC: Final = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<attr>[A-Za-z_][\w.]*)(?P<call>\(\))?")
+MISSING: Final = object()
+SPEC: Final = re.compile(r"(?P<module>[^\W\d][\w.]*):(?P<attr>[^\W\d][\w.]*)(?P<call>\(\))?")
 
 
 class LoadFailed(Exception):
@@ -86,18 +88,17 @@ def _load_module(spec: str) -> Any:
     module = _contained(lambda: importlib.import_module(match["module"]), spec=spec, missing=match["module"])
     found = module
     for name in match["attr"].split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError:
+        found = _contained(partial(getattr, found, name, MISSING), spec=spec)
+        if found is MISSING:
             raise LoadFailed(
                 "attribute_missing",
                 f"{match['module']} has no {match['attr']}; it is looked for because app is {spec!r}",
-            ) from None
+            )
     if not match["call"]:
         return found
     if not callable(found):
         raise LoadFailed("not_an_application", f"{spec} cannot be called: it is a {type(found).__name__}")
-    return _contained(found, spec=spec, missing=None)
+    return _contained(found, spec=spec, otherwise="factory_failed")
 
 
 def _load_paste(spec: str) -> Any:
@@ -112,10 +113,15 @@ def _load_paste(spec: str) -> Any:
             "paste_not_installed",
             "PasteDeploy is not installed beside the application: pip install 'hitless[paste]'",
         ) from None
-    return _contained(lambda: deploy.loadapp(f"config:{file}", name=name or None), spec=spec, missing=None)
+    return _contained(
+        lambda: deploy.loadapp(f"config:{file}", name=name or None), spec=spec, otherwise="paste_failed"
+    )
 
 
-def _contained(call: Callable[[], Any], *, spec: str, missing: str | None) -> Any:
+def _contained(
+    call: Callable[[], Any], *, spec: str, otherwise: str = "import_failed", missing: str | None = None
+) -> Any:
+    """What `call` returns. Whatever it raises becomes a LoadFailed; `missing` is the module that it is to find."""
     try:
         return call()
     except ModuleNotFoundError as error:
@@ -123,22 +129,29 @@ def _contained(call: Callable[[], Any], *, spec: str, missing: str | None) -> An
             raise LoadFailed(
                 "module_missing", f"there is no module {error.name}, which {spec} names"
             ) from error
-        raise _failed("import_failed", spec, error) from error
+        raise _failed(otherwise, spec, error) from error
     except SyntaxError as error:
         raise _failed("syntax_error", spec, error) from error
     except SystemExit as error:
         raise _failed("import_exited", spec, error) from error
     except BaseException as error:
-        raise _failed("factory_failed" if missing is None else "import_failed", spec, error) from error
+        raise _failed(otherwise, spec, error) from error
 
 
 def _failed(reason: str, spec: str, error: BaseException) -> LoadFailed:
     detail = "".join(traceback.format_exception(error))
-    if isinstance(error, SyntaxError):
-        text = f"{error.filename}:{error.lineno}: {error.msg}"
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        text = f"{error.filename}:{error.lineno or 1}: {error.msg}"
     else:
-        text = f"{type(error).__name__}: {error}" + _where(error)
+        text = f"{type(error).__name__}: {_said(error)}" + _where(error)
     return LoadFailed(reason, f"loading {spec} failed: {text}", detail)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever the application's own exception does when it is printed
+        return "its message cannot be shown"
 
 
 def _where(error: BaseException) -> str:

@@ -6,14 +6,22 @@ Every key is also a command-line flag (`drain.timeout` is `--drain-timeout`) and
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hitless.config.units import Bytes, FileMode, Seconds
 
+APP: Final = re.compile(r"paste:.+|[^\W\d][\w.]*:[^\W\d][\w.]*(\(\))?")
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+
+
+def _named(app: str) -> str:
+    if not APP.fullmatch(app):
+        raise ValueError("expected module:attr, module:factory() or paste:FILE#name")
+    return app
 
 
 class Section(BaseModel):
@@ -145,7 +153,9 @@ class ServeSettings(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
         description="what the service is called by commands (fixed while it runs)",
     )
-    app: str = Field(description="module:attr, module:factory() or paste:FILE#name")
+    app: Annotated[str, AfterValidator(_named)] = Field(
+        description="module:attr, module:factory() or paste:FILE#name"
+    )
     interface: Literal["auto", "asgi", "wsgi"] = Field(
         "auto", description="what the application speaks; auto looks at it"
     )

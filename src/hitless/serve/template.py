@@ -61,7 +61,7 @@ def _load(sock: socket.socket, config: dict[str, Any]) -> Any:
             sock,
             "failed",
             reason=error.reason,
-            message=error.message[:2000],
+            message=error.message[: channel.MESSAGE_CHARS],
             detail=channel.clip(error.detail),
         )
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import grp
 import os
 import pwd
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hitless.change import Deadline, DeadlinePassed, Refused
+from hitless.change import Deadline, DeadlinePassed, Refused, is_out_of_descriptors
 from hitless.serve import channel, faults
 from hitless.serve.boot import BOOT, PROTOCOL
 from hitless.serve.channel import AsyncChannel, Message
@@ -62,8 +63,15 @@ class Launch:
         if not Path(directory, python).is_file():
             raise Refused("interpreter_missing", f"python = {python!r} does not exist")
         if not os.access(Path(directory, python), os.X_OK):
-            raise Refused("interpreter_missing", f"python = {python!r} is not executable")
+            raise Refused("interpreter_unusable", f"python = {python!r} is not executable")
         user, group, groups = _identity(settings.user, settings.group)
+        for name, value in settings.env.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise Refused(
+                    "environment_invalid",
+                    f"env: {name!r} cannot be an environment variable; a name has no =, and neither has a NUL",
+                    invalid=True,
+                )
         env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         return cls(
             python=python,
@@ -126,6 +134,7 @@ class TemplateProcess:
         self.import_s = 0.0
         self.became_worker = False
         self._is_killed = False
+        self._python = ""
 
     @property
     def is_alive(self) -> bool:
@@ -146,6 +155,7 @@ class TemplateProcess:
             Refused: it could not; the process is gone.
             DeadlinePassed: it did not within the deadline; the process is gone.
         """
+        self._python = launch.python
         try:
             self._spawn(launch, log_fd)
             faults.reach("template.spawned")
@@ -185,14 +195,9 @@ class TemplateProcess:
                     stderr=log_fd,
                     start_new_session=True,
                 )
-            except OSError as error:
+            except BaseException as error:
                 ours.close()
-                raise Refused(
-                    "interpreter_missing", f"cannot run {launch.python}: {error.strerror}"
-                ) from error
-            except subprocess.SubprocessError as error:
-                ours.close()
-                raise Refused("user_not_permitted", f"cannot run {launch.python}: {error}") from error
+                raise _not_run(launch, error) from error
         self.pid = process.pid
         process.returncode = 0  # the reaper waits for it, not this object
         self._channel = AsyncChannel(self._loop, ours, on_message=self._told, on_closed=self._closed)
@@ -284,6 +289,13 @@ class TemplateProcess:
 
     def _report_death(self) -> None:
         how = str(self.exit)
+        if not self._hello.done():
+            self._fail(
+                Refused(
+                    "interpreter_unusable",
+                    f"python = {self._python!r} {how} before it imported anything; is it a Python with hitless?",
+                )
+            )
         self._fail(Refused("template_died", f"the process that imports the application {how}"))
         for future in self._forked.values():
             if not future.done():
@@ -299,3 +311,22 @@ class TemplateProcess:
 def _settle(future: asyncio.Future[Message], message: Message) -> None:
     if not future.done():  # whoever waited may have given up
         future.set_result(message)
+
+
+def _not_run(launch: Launch, error: BaseException) -> BaseException:
+    """What it means that the interpreter could not be started."""
+    what = f"cannot run {launch.python}"
+    if isinstance(error, subprocess.SubprocessError):
+        return Refused("user_not_permitted", f"{what}: {error}")
+    if not isinstance(error, OSError) or is_out_of_descriptors(error):
+        return error
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return Refused(
+            "processes_exhausted",
+            f"{what}: {error.strerror}; there are too many processes or too little memory",
+        )
+    if isinstance(error, PermissionError) and (launch.user, launch.group) != (None, None):
+        return Refused(
+            "user_not_permitted", f"{what} as uid {launch.user}, gid {launch.group}: {error.strerror}"
+        )
+    return Refused("interpreter_unusable", f"{what}: {error.strerror}")

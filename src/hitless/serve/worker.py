@@ -21,7 +21,7 @@ from hitless.serve import orphan
 from hitless.serve import scoreboard as board
 from hitless.serve.acceptor import Acceptor
 from hitless.serve.boot import SHUTDOWN_S
-from hitless.serve.channel import AsyncChannel, Message, clip
+from hitless.serve.channel import MESSAGE_CHARS, AsyncChannel, Message, clip
 from hitless.serve.handover import Giver, Taker
 from hitless.serve.http.engine import Engine
 from hitless.serve.http.errors import StartupFailed
@@ -90,17 +90,18 @@ class Worker:
         """Starts the application, serves until drained, shuts the application down."""
         try:
             self._tls = _tls_context(self._config["tls"])
-            await self._engine.startup()
         except OSError as error:  # ssl.SSLError among them
             self._channel.send(
                 "failed", reason="tls_invalid", message=f"the TLS certificate cannot be used: {error}"
             )
             return
+        try:
+            await self._engine.startup()
         except StartupFailed as error:
             self._channel.send(
                 "failed",
                 reason="lifespan_failed",
-                message=str(error),
+                message=str(error)[:MESSAGE_CHARS],
                 detail=clip(getattr(error, "detail", "")),
             )
             return
