@@ -78,6 +78,7 @@ class Connection(asyncio.Protocol):
         "peer",
         "reader",
         "scheme",
+        "scope",
         "served",
         "server",
         "sock",
@@ -110,6 +111,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._drained: asyncio.Event | None = None
         self.scheme = listener.scheme
+        self.scope: dict[str, Any] | None = None
         self.server: tuple[str, int | None] = listener.server
         self.peer: tuple[str, int] | None = None if facts is None else facts.peer
         self.client: tuple[str, int] | None = None
@@ -233,7 +235,9 @@ class Connection(asyncio.Protocol):
             return
         self.discarded += len(reader.take())
         if self.state is IDLE:
-            self._next()
+            self.reader.reset()
+            self.deadline = self.engine.now + self.engine.keep_alive
+            self._go_on()
         elif self.discarded > UNREAD_LIMIT:
             self.end()
 
@@ -303,22 +307,18 @@ class Connection(asyncio.Protocol):
             return
         if self.state is ANSWERING:
             self.state = AFTER_ANSWER
-            self._next()
+            self.reader.reset()
+            self.deadline = engine.now + engine.keep_alive
+            if self._kept or self.half_closed or not self._reading or engine.drain_plan is not None:
+                self._go_on()
             return
         self.state = step(self.state, Step.ANSWERED)
         self.discarded = len(self.reader.take())
         self.deadline = self.engine.now + self.engine.options.body_timeout
         self.resume_reading()
 
-    def _next(self) -> None:
-        """Idle again: what came meanwhile is next."""
-        engine = self.engine
-        self.reader.reset()
-        self.deadline = engine.now + engine.keep_alive
-        if self._kept or self.half_closed or not self._reading or engine.drain_plan is not None:
-            self._go_on()
-
     def _go_on(self) -> None:
+        """Idle again: what came meanwhile is next."""
         engine = self.engine
         kept = self._kept
         if kept:

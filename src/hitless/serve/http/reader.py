@@ -240,7 +240,7 @@ class RequestReader:
     # What the parser calls.
 
     def on_url(self, url: bytes) -> None:
-        self.target += url
+        self.target = self.target + url if self.target else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.headed:
