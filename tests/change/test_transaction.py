@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from unittest import mock
 
 import pytest
@@ -248,8 +250,6 @@ async def test_nothing_moves_when_the_journal_cannot_be_written(
 async def test_a_disk_that_hangs_does_not_hang_the_service(
     transactions: Transactions, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     monkeypatch.setattr("hitless.change.scribe.JOURNAL_TIMEOUT_S", 0.05)
     release = threading.Event()
     begin = journal.begin
@@ -320,3 +320,16 @@ async def test_a_change_can_be_given_up_before_its_commit_and_not_after(transact
     only_commit = FakeChange(world, 2, on=lambda phase: transactions.give_up() if phase == "commit" else None)
     assert (await run(transactions, only_commit)).status is Status.APPLIED
     transactions.give_up()
+
+
+async def test_a_slow_disk_takes_nothing_from_the_time_to_prepare(
+    transactions: Transactions, journal: Journal
+) -> None:
+    begin = journal.begin
+
+    def slowly(*args: object) -> int:
+        time.sleep(0.3)
+        return begin(*args)  # type: ignore[arg-type]
+
+    with mock.patch.object(journal, "begin", slowly):
+        assert (await run(transactions, FakeChange(World(), 2), deadline_s=0.2)).status is Status.APPLIED

@@ -125,7 +125,7 @@ class Transactions:
             self._attempt.give_up()
 
     async def run(self, change: Change[P], *, requested_by: str, deadline_s: float) -> Outcome:
-        """Make the change, and say how it ended. `deadline_s` bounds prepare.
+        """Make the change, and say how it ended. `deadline_s` bounds prepare, from its beginning.
 
         Raises:
             ChangeInProgress: another one is; this one was not begun and is not recorded.
@@ -133,8 +133,9 @@ class Transactions:
         if self._busy is not None:
             raise ChangeInProgress(self._busy)
         self._busy = f"a {change.kind} (asked for by {requested_by})"
-        deadline = Deadline.after(deadline_s)
-        attempt = _Attempt(change, self._scribe, self._events, generation=self._generation, deadline=deadline)
+        attempt = _Attempt(
+            change, self._scribe, self._events, generation=self._generation, deadline_s=deadline_s
+        )
         self._attempt = attempt
         task = asyncio.create_task(attempt.run(requested_by))
         try:
@@ -166,12 +167,12 @@ class _Attempt(Generic[P]):
     """One run of one change. Every failure becomes a Refused: a reason label and a sentence."""
 
     def __init__(
-        self, change: Change[P], scribe: Scribe, events: Events, *, generation: int, deadline: Deadline
+        self, change: Change[P], scribe: Scribe, events: Events, *, generation: int, deadline_s: float
     ) -> None:
         self._change: Final = change
         self._scribe: Final = scribe
         self._events: Final = events
-        self._deadline: Final = deadline
+        self._deadline_s: Final = deadline_s
         self._timings: Final[dict[str, float]] = {}
         self._row: int | None = None
         self._preparing: asyncio.Task[P] | None = None
@@ -245,9 +246,10 @@ class _Attempt(Generic[P]):
         """
         if self._is_given_up:
             raise Refused("cancelled", CANCELLED)
-        self._preparing = asyncio.create_task(self._begin_prepare(plan))
+        deadline = Deadline.after(self._deadline_s)
+        self._preparing = asyncio.create_task(self._begin_prepare(plan, deadline))
         ended = await the_end_of(
-            self._preparing, self._deadline, f"generation {plan.to_generation} did not become ready"
+            self._preparing, deadline, f"generation {plan.to_generation} did not become ready"
         )
         self._timings["prepare"] = ended.seconds
         failure = Refused("cancelled", CANCELLED) if self._is_given_up else ended.failure
@@ -257,9 +259,9 @@ class _Attempt(Generic[P]):
             await self._discard(plan, ended.result)
         raise failure
 
-    async def _begin_prepare(self, plan: Plan) -> P:
+    async def _begin_prepare(self, plan: Plan, deadline: Deadline) -> P:
         self._is_prepare_begun = True  # a task that is cancelled before its first step never comes here
-        return await self._change.prepare(plan, self._deadline)
+        return await self._change.prepare(plan, deadline)
 
     async def _take_back(self, plan: Plan, prepared: P, failure: Refused) -> Outcome:
         undo_failure = await self._finished("undo", self._change.undo(plan, prepared), COMMIT_TIMEOUT_S)
