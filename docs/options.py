@@ -1,6 +1,6 @@
 """Writes docs/options.md from the settings themselves; a test fails when it is not up to date.
 
-    python docs/options.py > docs/options.md
+python docs/options.py > docs/options.md
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ Every option is a key of `hitless.toml`, a command-line flag, and an environment
 environment, flag. `hitless check --explain` shows each value and where it came from. Unless it says otherwise, every option may
 change on reload.
 
-Times are seconds, or text such as `"250ms"`, `"20s"`, `"1m30s"`, `"2h"`; sizes are bytes, or `"64KiB"`, `"10MB"`. In the environment
-and in flags a list is written `a,b` or `["a", "b"]`; a flag for a list may be repeated. Tables such as `env` are written `KEY=VALUE`.
+Times are seconds, or text such as `"250ms"`, `"20s"`, `"1m30s"`, `"2h"`; sizes are bytes, or `"64KiB"`, `"10MB"`. In the
+environment and in flags a list is written `a,b` or `["a", "b"]`; a flag for a list may be repeated. Tables such as `env` are
+written `KEY=VALUE`.
 
 | key | flag | environment | default | meaning |
 |---|---|---|---|---|
@@ -31,7 +32,9 @@ def rows() -> list[str]:
     found = []
     for key, info in keys(ServeSettings):
         variable = "HITLESS_" + key.replace(".", "_").upper()
-        default = "required" if info.is_required() else f"`{_shown(info.get_default(call_default_factory=True))}`"
+        default = (
+            "required" if info.is_required() else f"`{_shown(info.get_default(call_default_factory=True))}`"
+        )
         found.append(f"| `{key}` | `{flag(key)}` | `{variable}` | {default} | {info.description} |")
     return found
 
