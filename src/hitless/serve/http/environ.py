@@ -58,28 +58,38 @@ def base_environ(*, threads: int, multiprocess: bool, software: str, root_path: 
     }
 
 
+def _template(connection: Connection) -> dict[str, Any]:
+    """What is the same in every request of a connection."""
+    host, port = connection.server
+    environ = connection.engine.base_environ.copy()
+    environ["SERVER_NAME"] = host
+    environ["SERVER_PORT"] = "" if port is None else str(port)
+    environ["wsgi.url_scheme"] = connection.scheme
+    _set_client(environ, connection.client)
+    connection.scope = environ
+    return environ
+
+
+def _set_client(environ: dict[str, Any], client: tuple[str, int] | None) -> None:
+    environ["REMOTE_ADDR"] = "" if client is None else client[0]
+    environ["REMOTE_PORT"] = "" if client is None else str(client[1])
+
+
 def environ_of(response: Response, connection: Connection) -> dict[str, Any]:
     """The environ of one request, without `wsgi.input`."""
     engine = connection.engine
-    environ = engine.base_environ.copy()
+    environ = (connection.scope or _template(connection)).copy()
     path, _, query = response.target.partition(b"?")
     if b"%" in path:
         path = unquote_to_bytes(path)
-    client, scheme = connection.client, connection.scheme
     if response.marked is not None and connection.trusted:
-        client, scheme = engine.forwarded.apply(response.marked, connection)
-    host, port = connection.server
+        client, environ["wsgi.url_scheme"] = engine.forwarded.apply(response.marked, connection)
+        _set_client(environ, client)
     environ["REQUEST_METHOD"] = response.method
     environ["PATH_INFO"] = path.decode("latin-1")
     environ["QUERY_STRING"] = query.decode("latin-1")
     environ["RAW_URI"] = environ["REQUEST_URI"] = response.target.decode("latin-1")
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if response.version == "1.1" else "HTTP/1.0"
-    environ["SERVER_NAME"] = host
-    environ["SERVER_PORT"] = "" if port is None else str(port)
-    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = (
-        ("", "") if client is None else (client[0], str(client[1]))
-    )
-    environ["wsgi.url_scheme"] = scheme
     for name, value in response.fields:
         key = KEYS.get(name)
         if key is None:

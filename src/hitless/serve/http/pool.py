@@ -1,60 +1,85 @@
-"""Threads for WSGI applications, and their way back to the event loop."""
+"""Threads for WSGI applications, and their way back to the event loop.
+
+Two things here are expensive, and both are a switch of threads: waking a thread that sleeps, and waking the
+loop. Under load there is a batch of requests to hand over and a batch of responses to hand back, so both
+are woken once per batch.
+
+*To the threads.* A queue that wakes a thread per job has eight of them fight for the interpreter over jobs
+that one of them does in a row. So one is woken for a batch; it takes job after job. If jobs still wait a
+moment later the thread is blocked in one (else it would have taken them): then as many more are woken as
+there are jobs.
+
+*To the loop.* Only the first of several completions wakes it. The flag that says "a wake-up is on its way"
+is cleared *before* the posts are taken: a thread that posts while they are being taken sees either the flag
+cleared (and wakes the loop again) or its post taken now. Cleared afterwards, a post could lie until the
+next.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, Final
+
+MOMENT: Final = 0.001
+"""Seconds after which jobs that still wait get more threads."""
 
 
 class ThreadPool:
-    """Runs jobs in threads; the threads post calls to the loop, many of them in one wake-up.
-
-    Waking a loop costs a system call and a switch of threads, so only the first of several completions does
-    it. The flag that says "a wake-up is on its way" is cleared *before* the posts are taken: a thread that
-    posts while they are being taken sees either the flag cleared (and wakes the loop again) or its post
-    taken now. Cleared afterwards, a post could lie until the next.
-    """
+    """Runs jobs in threads; the threads post calls to the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, threads: int) -> None:
         self._loop = loop
         self._size = threads
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._jobs: deque[Callable[[], None] | None] = deque()
+        self._asleep: list[threading.Lock] = []
+        self._is_watched = False
         self._posts: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._is_waking = False
-        self._threads: list[threading.Thread] = []
+        self._started = 0
+
+    # On the event loop.
 
     def start(self) -> None:
         """Start the threads; daemons, so that one stuck in an application cannot keep the process from
         exiting.
         """
         for number in range(self._size):
-            thread = threading.Thread(target=self._work, name=f"wsgi-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            threading.Thread(target=self._work, name=f"wsgi-{number}", daemon=True).start()
+        self._started = self._size
 
     def stop(self) -> None:
         """Let the threads end after the jobs that are queued."""
-        for _ in self._threads:
-            self._jobs.put(None)
-        self._threads.clear()
+        self._jobs.extend([None] * self._started)
+        self._started = 0
+        self._wake(self._size)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run `job` in a thread; it must contain its own errors."""
-        self._jobs.put(job)
+        self._jobs.append(job)
+        if not self._is_watched:
+            self._is_watched = True
+            self._loop.call_soon(self._hand_over)  # after the reads of this turn: they belong to the batch
 
-    def post(self, call: Callable[..., None], *args: Any) -> None:
-        """From a thread: have the loop call this."""
-        self._posts.append((call, args))
-        if not self._is_waking:
-            self._is_waking = True
-            try:
-                self._loop.call_soon_threadsafe(self._take_posts)
-            except RuntimeError:
-                return  # the loop is closed: the worker is exiting
+    def _hand_over(self) -> None:
+        self._wake(1)
+        self._loop.call_later(MOMENT, self._watch)
+
+    def _watch(self) -> None:
+        waiting = len(self._jobs)
+        if waiting and self._asleep:
+            self._wake(waiting)
+            self._loop.call_later(MOMENT, self._watch)
+        else:
+            # Nothing waits, or all threads are at work and take what waits as they become free.
+            self._is_watched = False
+
+    def _wake(self, count: int) -> None:
+        for _ in range(min(count, len(self._asleep))):
+            self._asleep.pop().release()
 
     def _take_posts(self) -> None:
         self._is_waking = False
@@ -64,6 +89,37 @@ class ThreadPool:
             call, args = posts.popleft()
             call(*args)
 
+    # In a thread.
+
+    def post(self, call: Callable[..., None], *args: Any) -> None:
+        """Have the loop call this."""
+        self._posts.append((call, args))
+        if not self._is_waking:
+            self._is_waking = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is exiting
+                self._loop.call_soon_threadsafe(self._take_posts)
+
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        alarm = threading.Lock()
+        alarm.acquire()
+        while True:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                self._sleep(alarm)
+                continue
+            if job is None:
+                return
             job()
+
+    def _sleep(self, alarm: threading.Lock) -> None:
+        self._asleep.append(alarm)
+        # A job that came between the look at the queue and the line above has woken nobody.
+        if self._jobs:
+            try:
+                self._asleep.remove(alarm)
+            except ValueError:
+                pass  # woken meanwhile: the alarm is on its way, and has to be taken
+            else:
+                return
+        alarm.acquire()

@@ -10,6 +10,7 @@ amount), not a thread.
 from __future__ import annotations
 
 import contextvars
+import functools
 import io
 import threading
 from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hitless.serve.http.connection import Connection
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
-Fields = list[tuple[bytes, bytes]]
+Fields = tuple[tuple[bytes, bytes], ...]
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SPOOL: Final = 65536
@@ -104,6 +105,7 @@ class WsgiExchange(Exchange):
     """One request to a WSGI application, and its response."""
 
     __slots__ = (
+        "_body",
         "_credit",
         "_is_begun",
         "_is_submitted",
@@ -159,8 +161,8 @@ class WsgiExchange(Exchange):
         body: io.BufferedIOBase = (
             io.BytesIO(reader.take()) if reader.complete else io.BufferedReader(_Body(self._fetch), SPOOL)
         )
-        context = contextvars.Context()
-        self.connection.engine.pool.submit(lambda: context.run(self._work, body))
+        self._body = body
+        self.connection.engine.pool.submit(self._run)
 
     def _deliver(self) -> None:
         """Give the waiting thread what there is of the body."""
@@ -215,11 +217,14 @@ class WsgiExchange(Exchange):
 
     # In a thread.
 
-    def _work(self, body: io.BufferedIOBase) -> None:
+    def _run(self) -> None:
+        contextvars.Context().run(self._work)
+
+    def _work(self) -> None:
         pool = self.connection.engine.pool
         try:
             environ = environ_of(self, self.connection)
-            environ["wsgi.input"] = body
+            environ["wsgi.input"] = self._body
             result = cast(WsgiApplication, self.connection.engine.app)(environ, self._start_response)
             try:
                 if isinstance(result, (list, tuple)) and not self._is_begun and self._said is not None:
@@ -260,8 +265,7 @@ class WsgiExchange(Exchange):
                 exc_info = None  # a cycle through the traceback
         elif self._said is not None:
             raise RuntimeError("start_response was called twice without exc_info")
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self._said = (wsgi_status(status), fields)
+        self._said = (wsgi_status(status), wsgi_fields(tuple(headers)))
         return self._write
 
     def _write(self, piece: bytes) -> None:
@@ -292,6 +296,13 @@ class WsgiExchange(Exchange):
         return piece
 
 
+@functools.lru_cache(maxsize=256)
+def wsgi_fields(headers: tuple[tuple[str, str], ...]) -> Fields:
+    """A WSGI application's headers as bytes."""
+    return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+
+
+@functools.lru_cache(maxsize=64)
 def wsgi_status(status: str) -> int:
     """The code of a WSGI status line, `404 Not Found`.
 
