@@ -634,3 +634,18 @@ def test_a_service_that_talks_nonsense_is_no_crash(tmp_path: Path, answer: bytes
             client.call("echo")
         connection.close()
         client.close()
+
+
+async def test_a_service_without_descriptors_loses_the_client_and_not_itself(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve(HANDLERS)
+
+    def none_left(writer: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hitless.control.server.peer_of", none_left)
+        with pytest.raises(ControlError):
+            await asyncio.to_thread(talk, server.path, lambda client: client.call("count"))
+    assert await asyncio.to_thread(talk, server.path, lambda client: client.call("count")) == "done"

@@ -119,7 +119,12 @@ class ControlServer:
             raise
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = peer_of(writer)
+        try:
+            peer = peer_of(writer)
+        except OSError as error:  # no descriptors left: this client is lost, the service is not
+            log.warning("a control client cannot be served: %s", error)
+            writer.transport.abort()
+            return
         connection = Connection(reader, writer, peer=peer, handlers=self._handlers)
         task = asyncio.current_task()
         refusal = self._refusal(peer)
