@@ -118,6 +118,23 @@ async def test_a_blind_client_meets_an_idle_close_with_its_next_request(serve, h
     assert report.closed_by_server == 2
 
 
+async def test_a_large_body_sent_into_an_idle_close_is_told_from_a_reset(serve):
+    mix = [Share(1, post(size=2_000_000))]
+    report = await load(await serve(lambda peer: peer.answer()), think=(0.05, 0.05), blind=True, mix=mix)
+    assert report.total.hows == {(Failure.STALE, How.EOF): 2}
+
+
+async def test_a_connection_with_an_unasked_answer_is_not_used_again(serve):
+    async def handler(peer):
+        await peer.answer()
+        await peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        await peer.request()
+
+    report = await load(await serve(handler), think=(0.05, 0.05))
+    assert report.failed == 0
+    assert report.connections == (4,)
+
+
 async def test_an_unasked_408_before_the_close_is_an_idle_close(serve):
     async def handler(peer):
         await peer.answer()

@@ -82,6 +82,7 @@ async def test_windows_select_the_requests_under_way_in_them(serve):
     assert report.samples.between(began + 0.05, began + 0.06).count == 1
     assert report.samples.between(began, second).count == 2
     assert report.samples.between(began - 2, began - 1).count == 0
+    assert report.samples.between(second + 10, second + 11).count == 0
 
 
 async def test_it_ends_by_itself_at_its_limits(serve):
@@ -127,6 +128,18 @@ async def test_a_load_that_cannot_warm_up_says_why(serve):
     async with Load(await serve(handler), clients=3, think=(0.01, 0.02)) as load:
         with pytest.raises(TimeoutError, match=r"3 of 3 clients were not answered.*reset"):
             await load.warm(0.3)
+
+
+async def test_a_client_that_cannot_go_on_ends_the_load_at_once(serve, monkeypatch):
+    async def dial(*_, **__):
+        raise LoadError("no descriptors")
+
+    monkeypatch.setattr("hitless.load.client.dial", dial)
+    async with asyncio.timeout(5):
+        load = await Load(await serve(good), clients=2, think=(60, 60)).__aenter__()
+        await load.done()
+        with pytest.raises(LoadError, match="no descriptors"):
+            await load.stop()
 
 
 async def test_an_upload_is_read_back_and_compared(serve):

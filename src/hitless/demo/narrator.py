@@ -85,15 +85,20 @@ def _seen(step: StepReport) -> str:
 
 def _table(report: DemoReport) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("step")
+    table.add_column("step", no_wrap=True)
     table.add_column("outcome")
-    for column in ("requests", "failed", "closed by server", "slowest"):
+    for column in ("requests", "failed", "closed by\nthe server", "slowest"):
         table.add_column(column, justify="right")
     for step in report.steps:
-        numbers = (str(step.requests), str(step.failed), str(step.closed_by_server), f"{step.max_ms:.0f} ms")
+        numbers = (
+            str(step.requests),
+            str(step.failed),
+            str(step.closed_by_server),
+            f"{step.max_ms:.0f}\xa0ms",
+        )
         table.add_row(escape(step.name), escape(step.outcome), *numbers, style=None if step.ok else "red")
     slowest = max((step.max_ms for step in report.steps), default=0.0)
     requests = sum(step.requests for step in report.steps)
-    total = (str(requests), str(report.failed), str(report.closed_by_server), f"{slowest:.0f} ms")
+    total = (str(requests), str(report.failed), str(report.closed_by_server), f"{slowest:.0f}\xa0ms")
     table.add_row("total", "", *total, style="bold")
     return table

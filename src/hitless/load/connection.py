@@ -123,6 +123,10 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
+        if self._waiter is None or self._waiter.done():
+            if not self._ended:  # an answer nobody asked for, right behind the last one
+                self._end(ServerClose.IDLE)
+            return
         self._fresh_answer()
         self._any_byte = True
 
