@@ -435,3 +435,22 @@ def test_a_closed_journal_is_not_opened_again_by_accident(journal: Journal) -> N
     journal.close()
     with pytest.raises(JournalUnwritable, match="is closed"):
         apply(journal, 3)
+
+
+def test_text_that_is_no_unicode_is_kept_readable(journal: Journal) -> None:
+    row = journal.begin(plan(2), "user \udcff")
+    journal.finish(row, Outcome.rejected(1, reason="bad", message="/srv/\udcfe is bad", detail="\ud800"), {})
+    (entry,) = journal.entries()
+    assert (entry.requested_by, entry.message) == ("user \\udcff", "/srv/\\udcfe is bad")
+
+
+def test_what_is_there_can_be_read_while_another_process_writes(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(journal, 2)
+    other = sqlite3.connect(journal.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert journal.entries()[0].status == "applied"
+    assert journal.applied() is not None
+    other.execute("ROLLBACK")
+    other.close()

@@ -333,3 +333,13 @@ async def test_a_slow_disk_takes_nothing_from_the_time_to_prepare(
 
     with mock.patch.object(journal, "begin", slowly):
         assert (await run(transactions, FakeChange(World(), 2), deadline_s=0.2)).status is Status.APPLIED
+
+
+async def test_an_entry_that_can_never_be_written_stops_no_others(
+    transactions: Transactions, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mock.patch.object(journal, "finish", side_effect=TypeError("not JSON")):
+        assert (await run(transactions, FakeChange(World(), 2))).status is Status.APPLIED
+    assert "an entry of the journal was lost" in caplog.text
+    assert (await run(transactions, FakeChange(World(), 3))).status is Status.APPLIED
+    assert journal.entries()[0].status == "applied"

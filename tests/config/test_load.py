@@ -322,3 +322,9 @@ def test_dates_are_text(write: Write) -> None:
     assert load(Settings, TomlFile(write('app = "x"\n[env]\nDAY = 2026-01-02\n'))).settings.env == {
         "DAY": "2026-01-02"
     }
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 20000, "1\nworkers = 2", "# 1", "", " "])
+def test_text_that_is_no_number_is_refused_whatever_it_is(text: str) -> None:
+    (problem,) = problems(Flags({"app": "x"}), environment(WORKERS=text))
+    assert problem.startswith("HITLESS_WORKERS: workers: expected a whole number, got ")

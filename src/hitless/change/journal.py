@@ -88,9 +88,8 @@ class Journal:
     """The journal of one service. Opened by the service; `readonly=True` is for those who only look.
 
     Raises:
-        JournalUnwritable: on opening and on every write, if the disk is full, the file or folder is
-        read-only, or
-            another process keeps it locked.
+        JournalUnwritable: on opening and on every write, if the disk is full, the file or its folder cannot
+            be written, or another process keeps it locked.
     """
 
     def __init__(
@@ -123,12 +122,12 @@ class Journal:
             row = db.execute(
                 "INSERT INTO change (at, owner, requested_by, plan, settings) VALUES (?, ?, ?, ?, ?)"
                 " RETURNING id",
-                (self._clock(), self._owner, requested_by, canonical(plan.to_json()), settings),
+                (self._clock(), self._owner, _text(requested_by), _text(canonical(plan.to_json())), settings),
             ).fetchone()
             self._prune(db)
             return int(row[0])
 
-        return self._transaction(write)
+        return self._write(write)
 
     def finish(self, id: int, outcome: Outcome, timings: Mapping[str, float]) -> None:  # noqa: A002
         """Write how the change ended, and how many seconds each phase took."""
@@ -137,8 +136,8 @@ class Journal:
             "status": outcome.status.value,
             "generation": outcome.generation,
             "reason": outcome.reason,
-            "message": outcome.message,
-            "detail": outcome.detail[-DETAIL_LIMIT:],
+            "message": _text(outcome.message),
+            "detail": _text(outcome.detail[-DETAIL_LIMIT:]),
             "timings": canonical({name: round(seconds, 6) for name, seconds in timings.items()}),
         }
         self._update(id, columns)
@@ -152,12 +151,8 @@ class Journal:
 
     def entries(self, limit: int = 20) -> tuple[Entry, ...]:
         """The last `limit` rows, newest first."""
-        rows = self._transaction(
-            lambda db: db.execute(
-                "SELECT * FROM change ORDER BY id DESC LIMIT ?", (max(0, limit),)
-            ).fetchall()
-        )
-        return tuple(to_entry(row) for row in rows)
+        query = "SELECT * FROM change ORDER BY id DESC LIMIT ?"
+        return tuple(to_entry(row) for row in self._read(query, max(0, limit)))
 
     def applied(self) -> Applied | None:
         """The settings that were last applied, or None if none ever were."""
@@ -175,8 +170,7 @@ class Journal:
         return next(iter(self._all_applied(where)), None)
 
     def _all_applied(self, where: str) -> Iterator[Applied]:
-        query = f"{SELECT_APPLIED} WHERE {where}"
-        for row in self._transaction(lambda db: db.execute(query).fetchall()):
+        for row in self._read(f"{SELECT_APPLIED} WHERE {where}"):
             yield Applied(row["id"], row["at"], row["generation"], row["hash"], json.loads(row["json"]))
 
     def close(self) -> None:
@@ -189,7 +183,7 @@ class Journal:
         if plan.settings is None:
             return None
         key = plan.attempted_hash or digest(plan.settings)
-        db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (key, canonical(plan.settings)))
+        db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (key, _text(canonical(plan.settings))))
         return key
 
     def _prune(self, db: sqlite3.Connection) -> None:
@@ -205,14 +199,19 @@ class Journal:
 
     def _update(self, id: int, columns: dict[str, object]) -> None:  # noqa: A002
         names = ", ".join(f"{name} = ?" for name in columns)
-        self._transaction(
-            lambda db: db.execute(f"UPDATE change SET {names} WHERE id = ?", (*columns.values(), id))
-        )
+        self._write(lambda db: db.execute(f"UPDATE change SET {names} WHERE id = ?", (*columns.values(), id)))
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _read(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """All rows of a query, which is a transaction of its own."""
+        with self._lock:
+            return self._guarded(lambda: self._connected().execute(query, values).fetchall())
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns, once it is on the disk; all of it or nothing."""
+
         def transact() -> T:
             db = self._connected()
-            db.execute("BEGIN" if self._readonly else "BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE")
             try:
                 result = work(db)
                 db.execute("COMMIT")
@@ -322,6 +321,11 @@ class Journal:
 def _is_damaged(error: sqlite3.DatabaseError) -> bool:
     name = getattr(error, "sqlite_errorname", "")
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error) in (DAMAGED, NEWER)
+
+
+def _text(text: str) -> str:
+    """The text as SQLite takes it: names of files may hold bytes that are no UTF-8 (lone surrogates)."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _inode(path: Path) -> int:

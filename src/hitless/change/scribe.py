@@ -91,7 +91,12 @@ class Scribe:
 
     def _write_unwritten(self) -> None:
         while self._unwritten:
-            self._unwritten[0]()
+            try:
+                self._unwritten[0]()
+            except JournalUnwritable:
+                raise
+            except Exception:
+                log.exception("an entry of the journal was lost")
             self._unwritten.popleft()
 
     async def _in_thread(self, write: Callable[[], T], late: Callable[[T], None] | None = None) -> T:

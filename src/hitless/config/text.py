@@ -45,16 +45,16 @@ def _read(text: str, annotation: Any, metadata: Collection[Any] = ()) -> Any:
         case Shape.BOOL:
             return BOOLS.get(text.strip().lower(), text)
         case Shape.SCALAR:
-            return _toml(text, text)
+            return _toml(text)
         case Shape.LIST:
             if text.lstrip().startswith("["):
-                return _toml(text, text)
+                return _toml(text)
             return (
                 [_read(part.strip(), item_of(annotation)) for part in text.split(",")] if text.strip() else []
             )
         case Shape.TABLE:
             if text.lstrip().startswith("{"):
-                return _toml(text, text)
+                return _toml(text)
             return _table(text.split(","), annotation) if text.strip() else {}
         case Shape.TEXT:
             return text
@@ -71,8 +71,11 @@ def _table(pairs: Sequence[Any], annotation: Any) -> Any:
     return table
 
 
-def _toml(text: str, otherwise: str) -> Any:
+def _toml(text: str) -> Any:
+    """The value as a TOML file would have it, or the text itself if it is none."""
+    if "\n" in text.strip():
+        return text  # it could be more than a value
     try:
-        return tomllib.loads(f"value = {text.strip()}\n")["value"] if "\n" not in text.strip() else otherwise
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return otherwise
+        return tomllib.loads(f"value = {text.strip()}")["value"]
+    except (ValueError, RecursionError):
+        return text
