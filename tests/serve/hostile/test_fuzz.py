@@ -143,6 +143,11 @@ def essence(request: Request) -> tuple[str, bytes, bytes]:
     return method, target.removesuffix(b"?"), body
 
 
+def classes(seen: Seen) -> list[str]:
+    """Of the final responses. Which error it is may depend on the cut: whichever is seen first."""
+    return ["error" if status >= b"400" else "success" for status in STATUS.findall(seen.written)]
+
+
 def healthy(seen: Seen) -> None:
     assert seen.unhandled == []
     assert seen.left == []
@@ -154,7 +159,7 @@ def judge(runner: asyncio.Runner, data: bytes, places: list[int]) -> None:
     cut = runner.run(run(pieces(data, places)))
     healthy(cut)
     assert cut.requests == whole.requests
-    assert STATUS.findall(cut.written) == STATUS.findall(whole.written)
+    assert classes(cut) == classes(whole)
     strict = [essence(request) for request in reference(data)]
     ours = [essence(request) for request in whole.requests]
     assert ours == strict[: len(ours)]
