@@ -1,6 +1,4 @@
-"""The kernel: a change is a transaction. Knows nothing of what is changed; imports the standard library
-only.
-"""
+"""The kernel: a change is a transaction. Knows nothing of what is changed; imports the standard library only."""
 
 from __future__ import annotations
 

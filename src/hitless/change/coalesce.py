@@ -11,8 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Coalescer:
-    """Runs `action` for every request, never twice at once; a storm of requests during a run makes one more
-    run.
+    """Runs `action` for every request, never twice at once; a storm of requests during a run makes one more run.
 
     Each request is followed by at least one run that starts after it, so none is lost: the last state asked
     for is always looked at. An action that raises is logged and ends only its own run.

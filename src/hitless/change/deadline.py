@@ -13,9 +13,7 @@ Clock = Callable[[], float]
 
 
 class DeadlinePassed(Exception):
-    """Something did not happen in time; `what` is the sentence that says so ("worker 3 did not become
-    ready").
-    """
+    """Something did not happen in time; `what` is the sentence that says so ("worker 3 did not become ready")."""
 
     def __init__(self, what: str, seconds: float) -> None:
         super().__init__(f"{what} within {seconds:g} s")
@@ -25,9 +23,7 @@ class DeadlinePassed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Nothing waits without one. `seconds` is how long it allowed in total, for the message when it has
-    passed.
-    """
+    """Nothing waits without one. `seconds` is how long it allowed in total, for the message when it has passed."""
 
     at: float
     seconds: float

@@ -1,6 +1,4 @@
-"""How a piece of foreign work ended: well, or with a reason in words. Watching it never raises and always
-ends.
-"""
+"""How a piece of foreign work ended: well, or with a reason in words. Watching it never raises and always ends."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ async def the_end_of(task: asyncio.Task[T], deadline: Deadline, what: str) -> En
 
 
 async def in_time(future: asyncio.Future[T], deadline: Deadline) -> bool:
-    """Wait for `future` until the deadline, however often the waiting task is cancelled; whether it is
-    done.
-    """
+    """Wait for `future` until the deadline, however often the waiting task is cancelled; whether it is done."""
     while not future.done() and not deadline.expired:
         with suppress(asyncio.CancelledError):
             await asyncio.wait({future}, timeout=deadline.remaining())
@@ -72,9 +68,7 @@ def _failure(task: asyncio.Task[T]) -> Refused | None:
 
 
 def to_refusal(error: BaseException) -> Refused:
-    """The reason that an exception stands for; one that nobody foresaw is an internal error with its
-    traceback.
-    """
+    """The reason that an exception stands for; one that nobody foresaw is an internal error with its traceback."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, DeadlinePassed):

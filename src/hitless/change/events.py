@@ -1,6 +1,4 @@
-"""Events: what happened, told to whoever listens in this process (logs, metrics, the control socket,
-systemd).
-"""
+"""Events: what happened, told to whoever listens in this process (logs, metrics, the control socket, systemd)."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class Events:
         self._subscribers: Final[dict[object, Subscriber]] = {}
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` with every event from now on; the returned function ends that, however often
-        called.
-        """
+        """Call `subscriber` with every event from now on; the returned function ends that, however often called."""
         subscription = object()  # so that one who subscribes twice can leave twice
         self._subscribers[subscription] = subscriber
 

@@ -41,9 +41,7 @@ MOVES: Final[Mapping[State, frozenset[State]]] = {
 
 
 class IllegalMove(Exception):
-    """A generation was told to go where the table does not lead: a bug of the caller, never of the
-    operator.
-    """
+    """A generation was told to go where the table does not lead: a bug of the caller, never of the operator."""
 
 
 class Generation:

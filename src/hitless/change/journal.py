@@ -143,9 +143,7 @@ class Journal:
         self._update(id, columns)
 
     def drained(self, id: int, *, finished: int, handed_over: int, cut: int, seconds: float) -> None:  # noqa: A002
-        """Write how the old generation's work ended: connections that finished, moved to the new one, or
-        were cut.
-        """
+        """Write how the old generation's work ended: connections that finished, moved to the new one, or were cut."""
         counts: JSON = {"finished": finished, "handed_over": handed_over, "cut": cut, "seconds": seconds}
         self._update(id, {"drained": canonical(counts)})
 
@@ -238,9 +236,7 @@ class Journal:
             raise JournalUnwritable(_explain(self.path, error)) from error
 
     def _connected(self) -> sqlite3.Connection:
-        """The connection to the file that has the journal's name now; someone may have removed or replaced
-        it.
-        """
+        """The connection to the file that has the journal's name now; someone may have removed or replaced it."""
         if self._is_closed:
             raise JournalUnwritable(f"the journal {self.path} is closed")
         if self._connection is not None and _inode(self.path) == self._inode:

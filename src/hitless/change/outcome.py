@@ -124,8 +124,7 @@ class Outcome:
 
     @classmethod
     def from_json(cls, data: Mapping[str, JSON]) -> Outcome:
-        """The outcome that `to_json` wrote, perhaps by an older or newer version: unknown keys are passed
-        over.
+        """The outcome that `to_json` wrote, perhaps by an older or newer version: unknown keys are passed over.
 
         Raises:
             ValueError: a key is missing or holds something else.

@@ -1,6 +1,4 @@
-"""A plan: what a change would do, as a value that can be printed, compared and stored before anything
-moves.
-"""
+"""A plan: what a change would do, as a value that can be printed, compared and stored before anything moves."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ Kind = Literal["start", "reload", "scale", "rollback", "upgrade", "stop"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One setting that is not what it was. None stands for "not set"; a secret shows as `***` on both
-    sides.
-    """
+    """One setting that is not what it was. None stands for "not set"; a secret shows as `***` on both sides."""
 
     key: str
     old: JSON

@@ -1,6 +1,4 @@
-"""Writes the journal for the event loop: in a thread of its own, because a disk that hangs must not hang
-the service.
-"""
+"""Writes the journal for the event loop: in a thread of its own, because a disk that hangs must not hang the service."""
 
 from __future__ import annotations
 

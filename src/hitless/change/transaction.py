@@ -71,9 +71,7 @@ class Change(Protocol[P]):
         """The commit failed half-way: give all new work back to the old generation. `discard` follows."""
 
     async def discard(self, plan: Plan, prepared: P | None) -> None:
-        """Throw the new away. `prepared` is None if prepare did not return: then it is what was built so
-        far.
-        """
+        """Throw the new away. `prepared` is None if prepare did not return: then it is what was built so far."""
 
 
 class ChangeInProgress(Exception):
@@ -110,9 +108,7 @@ class Transactions:
         return self._generation
 
     async def idle(self) -> None:
-        """Wait until no change is in progress. No other task comes between its return and a `run` right
-        after it.
-        """
+        """Wait until no change is in progress. No other task comes between its return and a `run` right after it."""
         while self._busy is not None:
             self._freed.clear()
             await self._freed.wait()

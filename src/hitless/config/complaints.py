@@ -44,9 +44,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "string_too_long": "at most {max_length} characters",
     "string_pattern_mismatch": "text that matches {pattern}",
 }
-"""What pydantic's error types mean, in the words of a configuration file; others are taken from its
-message.
-"""
+"""What pydantic's error types mean, in the words of a configuration file; others are taken from its message."""
 
 
 def complaints(

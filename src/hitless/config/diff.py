@@ -11,9 +11,7 @@ from hitless.config.secrets import MASK, shown
 
 
 def diff(old: BaseModel, new: BaseModel) -> tuple[Difference, ...]:
-    """Every setting whose value is not the same, in the order of the model. Secrets are `***`, whatever
-    they were.
-    """
+    """Every setting whose value is not the same, in the order of the model. Secrets are `***`, whatever they were."""
     before = {leaf.path: leaf for leaf in leaves(old)}
     after = {leaf.path: leaf for leaf in leaves(new)}
     paths = [*after, *(path for path in before if path not in after)]

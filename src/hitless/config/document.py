@@ -9,9 +9,7 @@ from typing import Any, TypeAlias
 from hitless.config.keys import KeyPath
 
 Data: TypeAlias = dict[str, Any]
-"""Nested tables, lists and scalars, as the format's parser gives them. What is in them is checked by the
-model only.
-"""
+"""Nested tables, lists and scalars, as the format's parser gives them. What is in them is checked by the model only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,4 @@
-"""Where a value stands in nested settings: a path of names and list positions, written with dots for
-people.
-"""
+"""Where a value stands in nested settings: a path of names and list positions, written with dots for people."""
 
 from __future__ import annotations
 

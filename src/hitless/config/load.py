@@ -111,9 +111,7 @@ def _complaint(path: KeyPath, value: Any) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it has no lone surrogates, which is how Python holds bytes of the environment that are no
-    UTF-8.
-    """
+    """Whether it has no lone surrogates, which is how Python holds bytes of the environment that are no UTF-8."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 

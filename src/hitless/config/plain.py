@@ -1,6 +1,4 @@
-"""Settings as plain JSON values, secrets included: for the hash, for the journal, for comparing. Not for
-showing.
-"""
+"""Settings as plain JSON values, secrets included: for the hash, for the journal, for comparing. Not for showing."""
 
 from __future__ import annotations
 

@@ -23,9 +23,7 @@ class Provenance:
         return DEFAULT
 
     def where(self, path: KeyPath) -> str:
-        """Where to look when something is wrong with `path`; for a key that nobody set, where it ought to
-        be.
-        """
+        """Where to look when something is wrong with `path`; for a key that nobody set, where it ought to be."""
         while path:
             origin = self.origin(path)
             if origin is not DEFAULT:
@@ -35,9 +33,7 @@ class Provenance:
 
 
 def _reaches(layer: Layer, path: KeyPath) -> bool:
-    """Whether the layer decides the value at `path`: it has the key, or something else where its table
-    should be.
-    """
+    """Whether the layer decides the value at `path`: it has the key, or something else where its table should be."""
     value: Any = layer.data
     for part in path:
         if not has(value, part):

@@ -39,9 +39,7 @@ SHAPES: Final[Mapping[type, Shape]] = {
 
 
 def settings_of(model: type[BaseModel], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
-    """Every setting of the model that is not itself a table of settings, by path, in the order of the
-    model.
-    """
+    """Every setting of the model that is not itself a table of settings, by path, in the order of the model."""
     found: dict[tuple[str, ...], FieldInfo] = {}
     for name, info in model.model_fields.items():
         section = section_of(info.annotation)
@@ -76,9 +74,7 @@ def is_optional(annotation: Any) -> bool:
 
 
 def shape_of(annotation: Any, metadata: Collection[Any] = ()) -> Shape:
-    """How text is to be read for this annotation. Types that read text themselves (units) are given the
-    text.
-    """
+    """How text is to be read for this annotation. Types that read text themselves (units) are given the text."""
     bare, found = strip(annotation, tuple(metadata))
     if any(isinstance(each, BeforeValidator) for each in found):
         return Shape.TEXT
@@ -97,9 +93,7 @@ def item_of(annotation: Any) -> Any:
 
 
 def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """The model whose fields are the keys of the table at `path`, as far as it can be told from
-    annotations.
-    """
+    """The model whose fields are the keys of the table at `path`, as far as it can be told from annotations."""
     annotation: Any = model
     for part in path:
         section = section_of(annotation)

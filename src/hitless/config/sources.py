@@ -88,8 +88,7 @@ def file_layer(path: Path, text: str, document: Document) -> Layer:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Environment variables: `drain.timeout` is `HITLESS_DRAIN_TIMEOUT`. An unknown one with the prefix is
-    an error.
+    """Environment variables: `drain.timeout` is `HITLESS_DRAIN_TIMEOUT`. An unknown one with the prefix is an error.
 
     `reserved` are names with the prefix that mean something else.
     """
@@ -126,9 +125,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Command-line flags by dotted key; a value of None was not given. Text is read like that of the
-    environment.
-    """
+    """Command-line flags by dotted key; a value of None was not given. Text is read like that of the environment."""
 
     values: Mapping[str, Any]
 

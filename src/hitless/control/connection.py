@@ -27,9 +27,7 @@ AHEAD_LIMIT: Final = 16
 
 
 class Connection:
-    """Answers the requests of one client, one after the other, until it leaves, is idle too long, or
-    `finish`.
-    """
+    """Answers the requests of one client, one after the other, until it leaves, is idle too long, or `finish`."""
 
     def __init__(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -46,7 +45,11 @@ Handler = Callable[[Request], Awaitable[JSON]]
 
 def peer_of(writer: asyncio.StreamWriter) -> Peer:
     """The other side of a connection."""
-    # A duplicate, because event loops hand out stand-ins for sockets that do not have every method.
-    with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as connection:
+    # A socket of its own, because event loops hand out stand-ins that do not have every method; on the same descriptor,
+    # because there may be none left, and then the command is to hear that.
+    connection = socket.socket(fileno=writer.get_extra_info("socket").fileno())
+    try:
         found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    finally:
+        connection.detach()
     return Peer(*CREDENTIALS.unpack(found))

@@ -95,9 +95,7 @@ class ControlServer:
         server.close()
 
     async def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
-        """Remove the socket, let requests that are being answered end within `grace_s`, and close
-        everything.
-        """
+        """Remove the socket, let requests that are being answered end within `grace_s`, and close everything."""
         await self.stop_accepting()
         for connection in self._connections:
             connection.finish()
