@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -311,3 +313,70 @@ async def test_an_offer_that_is_answered_after_the_cut_changes_nothing(serve: An
     offered[0].forget()
     offered[0].keep()
     assert service.engine.counters.handed_over == service.engine.counters.taken_back == 0
+
+
+async def test_a_cut_while_it_is_offered_does_not_reach_the_client_of_the_taker(
+    serve: Any, other: Service
+) -> None:
+    service = await serve(hello)
+    client = await service.connect()
+    await client.ask()
+    copies: list[Any] = []
+
+    def give(connection: Any) -> None:
+        descriptor, facts = connection.release()
+        copies.append((os.dup(descriptor), facts))
+
+    service.engine.drain(give)
+    service.engine.cut()
+    await asyncio.wait_for(service.empty.wait(), 5)
+    ((copy, facts),) = copies
+    sock = socket.socket(fileno=copy)
+    sock.setblocking(False)
+    other.engine.adopt(sock, other.listener, facts)
+    assert (await client.ask()).body == b"other"
+
+
+async def test_a_client_that_leaves_while_it_is_offered_is_noticed_by_the_taker(
+    serve: Any, other: Service
+) -> None:
+    service = await serve(hello)
+    client = await service.connect()
+    await client.ask()
+    offered: list[Any] = []
+    service.engine.drain(offered.append)
+    client.close()
+    Taker(other)(offered[0])
+    await asyncio.wait_for(service.empty.wait(), 5)
+    await other.until(lambda: other.engine.counters.connections_adopted and not other.engine.connections)
+
+
+async def test_a_connection_whose_client_wants_it_closed_is_never_offered(serve: Any, other: Service) -> None:
+    gate = Gate()
+    service = await serve(gate)
+    client = await service.connect()
+    await client.send(get("/", "Connection: close"))
+    await gate.asked.wait()
+    taker = Taker(other)
+    service.engine.drain(taker)
+    gate.open.set()
+    assert (await client.reply())["connection"] == "close"
+    assert await client.closed()
+    assert taker.offered == []
+
+
+async def test_an_event_stream_s_connection_moves_after_its_end(serve: Any, other: Service) -> None:
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await receive()
+
+    service = await serve(stream, stream=0.0, spread=0.02)
+    client = await service.connect()
+    await client.send(GET)
+    await client.head()
+    service.engine.drain(Taker(other))
+    assert await client._chunks() == b"data: 1\n\n"
+    assert (await client.ask()).body == b"other"

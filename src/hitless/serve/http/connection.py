@@ -8,17 +8,16 @@ meet the transport.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import struct
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from hitless.serve.http.endpoint import NEVER, Endpoint
 from hitless.serve.http.errors import RequestRefused
 from hitless.serve.http.facts import Facts, Listener
 from hitless.serve.http.reader import END, RequestReader
-from hitless.serve.http.states import State, Step, stays_because, step
+from hitless.serve.http.states import State, Step, step
 
 if TYPE_CHECKING:
     from hitless.serve.http.engine import Engine
@@ -40,8 +39,6 @@ AFTER_HEAD: Final = step(HEAD, Step.HEAD_READ)
 AFTER_ANSWER: Final = step(ANSWERING, Step.ANSWERED)
 
 SWITCHING: Final = 101
-RESET: Final = struct.pack("ii", 1, 0)
-NEVER: Final = float("inf")
 UNREAD_LIMIT: Final = 256 * 1024
 """Bytes of an unwanted request body that are read to save the connection; with more to come it is closed."""
 DISCARD_LIMIT: Final = 4 * 1024 * 1024
@@ -49,74 +46,26 @@ DISCARD_LIMIT: Final = 4 * 1024 * 1024
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Connection(asyncio.Protocol):
-    """The protocol of one socket.
+class Connection(Endpoint):
+    """The protocol of one socket: HTTP, until an upgrade.
 
     Attributes:
-        state: where it stands.
         exchange: the request being answered, or None.
-        deadline: on the engine's clock; what happens then depends on the state.
-        last: the next response is the last one here.
-        offered: it was offered to another worker; that happens once.
+        leaving: the timer that ends this stream in a drain.
+        scope: what is the same in every request's scope or environ.
     """
 
-    __slots__ = (
-        "_drained",
-        "_kept",
-        "_reading",
-        "client",
-        "deadline",
-        "discarded",
-        "engine",
-        "exchange",
-        "half_closed",
-        "last",
-        "leaving",
-        "listener",
-        "offered",
-        "opened",
-        "peer",
-        "reader",
-        "scheme",
-        "scope",
-        "served",
-        "server",
-        "sock",
-        "state",
-        "stuck_since",
-        "transport",
-        "trusted",
-        "unsent",
-        "write_paused",
-    )
-
-    transport: asyncio.Transport
+    __slots__ = ("exchange", "leaving", "reader", "scope")
 
     def __init__(self, engine: Engine, sock: socket.socket, listener: Listener, facts: Facts | None) -> None:
+        super().__init__(engine, sock, listener, facts)
         options = engine.options
-        self.engine = engine
-        self.sock = sock
-        self.listener = listener
-        self.state = State.OPENING
         self.reader = RequestReader(
             header_bytes=options.header_bytes, headers=options.headers, body_bytes=options.body_bytes
         )
         self.exchange: Exchange | None = None
-        self.deadline = NEVER
-        self.last = self.offered = self.half_closed = self.write_paused = self.trusted = False
         self.leaving: asyncio.TimerHandle | None = None
-        self.discarded = self.unsent = 0
-        self.stuck_since = 0.0
-        self._kept = b""
-        self._reading = True
-        self._drained: asyncio.Event | None = None
-        self.scheme = listener.scheme
         self.scope: dict[str, Any] | None = None
-        self.server: tuple[str, int | None] = listener.server
-        self.peer: tuple[str, int] | None = None if facts is None else facts.peer
-        self.client: tuple[str, int] | None = None
-        self.served = 0 if facts is None else facts.served
-        self.opened = engine.unix_now() if facts is None else facts.opened
 
     # The transport calls.
 
@@ -158,7 +107,7 @@ class Connection(asyncio.Protocol):
             exchange.disconnected()
             if exchange.status != SWITCHING:
                 self.engine.broken_off(self, exchange)
-        self._release_writers()
+        self.release_writers()
         if self.leaving is not None:
             self.leaving.cancel()
         self.exchange = None
@@ -166,12 +115,9 @@ class Connection(asyncio.Protocol):
         self.reader.close()
         self.engine.discard(self)
 
-    def pause_writing(self) -> None:
-        self.write_paused = True
-
     def resume_writing(self) -> None:
         self.write_paused = False
-        self._release_writers()
+        self.release_writers()
         if self.exchange is not None:
             self.exchange.writable()
         if self.engine.drain_plan is not None and self.state is IDLE:
@@ -255,18 +201,6 @@ class Connection(asyncio.Protocol):
         if self.discarded > DISCARD_LIMIT:
             self.abort()
 
-    def pause_reading(self) -> None:
-        """Leave further bytes to the kernel."""
-        if self._reading:
-            self._reading = False
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read again, unless bytes are kept."""
-        if not self._reading and not self._kept and not self.transport.is_closing():
-            self._reading = True
-            self.transport.resume_reading()
-
     def pause_body(self) -> None:
         """The application does not keep up with the body: let the client wait, without a deadline."""
         self.deadline = NEVER
@@ -277,11 +211,6 @@ class Connection(asyncio.Protocol):
         if not self._reading and self.state is RECEIVING:
             self.deadline = self.engine.now + self.engine.options.body_timeout
             self.resume_reading()
-
-    @property
-    def is_reading(self) -> bool:
-        """Whether bytes of the client reach us."""
-        return self._reading
 
     # Answering.
 
@@ -367,25 +296,6 @@ class Connection(asyncio.Protocol):
             self.transport.write(reply)
         self.end(patiently=True)
 
-    def end(self, *, patiently: bool = False) -> None:
-        """Close after what is queued.
-
-        A socket that is closed with unread bytes resets the connection, and the client loses what we said
-        last; so where bytes are (or may be) on their way, our side is closed first and theirs read for a
-        while (RFC 9112, 9.6).
-        """
-        patiently = patiently or bool(self._kept) or self.state is UNREAD or self.state is RECEIVING
-        self.state = step(self.state, Step.END)
-        self._kept = b""
-        self.discarded = 0
-        if patiently and self.transport.can_write_eof() and not self.half_closed:
-            self.deadline = self.engine.now + self.engine.closing_time
-            self.transport.write_eof()
-            self.resume_reading()
-        else:
-            self.deadline = NEVER  # the write timeout watches over what is queued
-            self.transport.close()
-
     def break_off(self, response: Response) -> None:
         """Close so that the client can tell that its response is not complete.
 
@@ -398,85 +308,6 @@ class Connection(asyncio.Protocol):
             self.end()
         else:
             self.reset()
-
-    def reset(self) -> None:
-        """Close with a RST."""
-        with contextlib.suppress(OSError):  # it is gone already
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.abort()
-
-    def abort(self) -> None:
-        """Close at once; what is queued is lost."""
-        self.deadline = NEVER
-        self.transport.abort()
-
-    # Writing.
-
-    def _release_writers(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
-
-    async def wait_writable(self) -> None:
-        """Until the client has taken enough of what was written, or is gone."""
-        while self.write_paused and self.state is not CLOSED:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
-
-    # Moving to another worker.
-
-    def stays_because(self) -> str | None:
-        """Why this connection must not move to another process now; None if it may."""
-        if self.state is State.OPENING or self.state is CLOSED:
-            return stays_because(
-                self.state, encrypted=False, last=False, kept_bytes=0, unsent_bytes=0, closing=False
-            )
-        return stays_because(
-            self.state,
-            encrypted=self.listener.ssl is not None,
-            last=self.last or self.half_closed,
-            kept_bytes=len(self._kept),
-            unsent_bytes=self.transport.get_write_buffer_size(),
-            closing=self.transport.is_closing(),
-        )
-
-    def offer(self) -> None:
-        """Stop reading and every timer; the connection is about to be offered."""
-        self.state = step(self.state, Step.OFFER)
-        self.offered = True
-        self.deadline = NEVER
-        self.pause_reading()
-
-    def release(self) -> tuple[int, Facts]:
-        """The descriptor, still owned by this connection, and what must travel with it."""
-        return self.sock.fileno(), Facts(
-            listener=self.listener.key,
-            peer=self.peer,
-            served=self.served,
-            opened=self.opened,
-            server=self.server,
-        )
-
-    def forget(self) -> None:
-        """The taker has acknowledged: close our copy. The client sees nothing, the other copy keeps the
-        connection.
-        """
-        if self.state is CLOSED:
-            return  # it was cut meanwhile
-        self.state = step(self.state, Step.TAKEN)
-        self.engine.counters.handed_over += 1
-        self.transport.abort()
-
-    def keep(self) -> None:
-        """The offer was refused: go on here, for one more request at most."""
-        if self.state is CLOSED:
-            return  # it was cut meanwhile
-        self.state = step(self.state, Step.KEPT)
-        self.engine.counters.taken_back += 1
-        assert self.engine.drain_plan is not None
-        self.engine.drain_plan.stay(self)
-        self.resume_reading()
 
 
 def _ignore(connection: Connection, data: bytes) -> None:

@@ -15,6 +15,7 @@ from hitless.serve.http.states import State
 
 if TYPE_CHECKING:
     from hitless.serve.http.connection import Connection
+    from hitless.serve.http.endpoint import Endpoint
     from hitless.serve.http.engine import Engine
     from hitless.serve.http.exchange import Exchange
 
@@ -61,7 +62,7 @@ class Drain:
         else:
             self.stay(connection)
 
-    def stay(self, connection: Connection) -> None:
+    def stay(self, connection: Endpoint) -> None:
         """First step of the ladder: one more request, answered with `Connection: close`, within `linger`."""
         connection.last = True
         if connection.state is State.IDLE:

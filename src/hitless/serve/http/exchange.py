@@ -70,8 +70,7 @@ class Exchange(Response):
         """The application raised.
 
         Before the head was written the client gets a 500. After it only a broken connection can say that
-        the response is not
-        complete: a proper end would make a truncated response look whole.
+        the response is not complete: a proper end would make a truncated response look whole.
         """
         engine = self.connection.engine
         engine.log(
