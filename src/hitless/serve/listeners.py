@@ -260,8 +260,11 @@ def _bind_tcp(address: Address, backlog: int, going: list[Listener]) -> Listener
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        _bind_beside(sock, where, rivals)
-        sock.listen(backlog)
+        if rivals:
+            _bind_beside(sock, where, rivals, backlog)
+        else:
+            sock.bind(where)
+            sock.listen(backlog)
     except OSError as error:
         if sock is not None:
             sock.close()
@@ -271,19 +274,36 @@ def _bind_tcp(address: Address, backlog: int, going: list[Listener]) -> Listener
     return Listener(address, sock, (host, port))
 
 
-def _bind_beside(sock: socket.socket, where: Any, rivals: list[Listener]) -> None:
-    """Binds, also where a socket of ours that goes away with this change holds the port (127.0.0.1 → 0.0.0.0).
+def _bind_beside(sock: socket.socket, where: Any, rivals: list[Listener], backlog: int) -> None:
+    """Binds and listens where a socket of ours that goes away with this change holds the port (127.0.0.1 → 0.0.0.0).
 
-    SO_REUSEPORT is set for the moment of the bind only: left on, it would let a foreign process of the same user take
+    SO_REUSEPORT is set for that moment only: left on, it would let a foreign process of the same user take
     a share of the connections.
     """
-    for one in (sock, *(rival.sock for rival in rivals)) if rivals else ():
+    both = (sock, *(rival.sock for rival in rivals))
+    for one in both:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         sock.bind(where)
+        sock.listen(backlog)
     finally:
-        for rival in rivals:
-            rival.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        for one in both:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        _end_sharing(sock)
+
+
+def _end_sharing(sock: socket.socket) -> None:
+    """Makes the kernel forget that the port of `sock` was shared.
+
+    It remembers so per port (`fastreuseport`), whatever the sockets say later, until a socket without the option is
+    bound to the port: here one of the other protocol, which is nobody's rival.
+    """
+    is_six = sock.family == socket.AF_INET6
+    with suppress(OSError), socket.socket(socket.AF_INET if is_six else socket.AF_INET6) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not is_six:
+            other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("127.0.0.1" if is_six else "::1", sock.getsockname()[1]))
 
 
 def _bind_unix(address: Address, backlog: int) -> Listener:

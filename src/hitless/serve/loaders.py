@@ -53,16 +53,14 @@ def load(spec: str, interface: str) -> tuple[Any, Interface]:
 
 def detect(app: Any, spec: str) -> Interface:
     """What `app` speaks: an ASGI 3 application is awaited with three arguments, a WSGI one called with two."""
-    target = app if inspect.isfunction(app) or inspect.ismethod(app) else type(app).__call__
     if inspect.isclass(app):
         raise LoadFailed("not_an_application", f"{spec} is a class; name an instance, or a factory: {spec}()")
-    bound = app if target is app else getattr(app, "__call__", app)  # noqa: B004
-    if inspect.iscoroutinefunction(inspect.unwrap(bound)):
+    if _is_awaited(app):
         return "asgi"
     try:
         positional = [
             parameter
-            for parameter in inspect.signature(bound).parameters.values()
+            for parameter in inspect.signature(app).parameters.values()
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
             and parameter.default is parameter.empty
         ]
@@ -76,6 +74,17 @@ def detect(app: Any, spec: str) -> Interface:
         "interface_unknown",
         f'cannot tell whether {spec} is an ASGI or a WSGI application; say interface = "asgi" or "wsgi"',
     )
+
+
+def _is_awaited(app: Any) -> bool:
+    """Whether calling `app` gives a coroutine, as far as it can be seen through wrappers and partials."""
+    try:
+        while isinstance(app, partial) or hasattr(app, "__wrapped__"):
+            app = app.func if isinstance(app, partial) else inspect.unwrap(app)
+        call = inspect.unwrap(getattr(type(app), "__call__", app))  # noqa: B004
+    except ValueError:
+        return False  # it says that it wraps itself
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
 
 
 def _load_module(spec: str) -> Any:

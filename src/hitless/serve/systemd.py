@@ -24,7 +24,10 @@ class Notifier:
     """Sends state to the service manager; does nothing where there is none."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._address: Final = environ.get("NOTIFY_SOCKET")
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address: Final = "\0" + address[1:] if address.startswith("@") else address
+        # One for life: without descriptors left, a watchdog that hears nothing would end a service that serves.
+        self._socket: Final = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
         watchdog = environ.get("WATCHDOG_USEC", "")
         meant_for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s: Final = int(watchdog) / 1e6 / 2 if watchdog.isdecimal() and meant_for_us else None
@@ -50,12 +53,7 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:
-        if not self._address:
-            return
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
-            suppress(OSError),
-        ):
-            sock.setblocking(False)
-            sock.sendto("\n".join(line.replace("\n", " ") for line in lines).encode(), address)
+        if self._socket is not None:
+            text = "\n".join(line.replace("\n", " ") for line in lines)
+            with suppress(OSError):
+                self._socket.sendto(text.encode(), socket.MSG_DONTWAIT, self._address)
