@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A temporary directory that other users can enter; pytest's own are private, and closed again by every session."""
+    with tempfile.TemporaryDirectory(prefix="hitless-test-", dir="/tmp") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

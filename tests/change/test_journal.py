@@ -371,16 +371,12 @@ def test_a_read_only_file_system_is_told(small_disk: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_folder_of_another_user_is_told(tmp_path: Path) -> None:
-    for parent in tmp_path.parents:
-        if parent.stat().st_mode & 0o5 != 0o5:
-            parent.chmod(parent.stat().st_mode | 0o5)
-    tmp_path.chmod(0o755)
+def test_a_folder_of_another_user_is_told(public_path: Path) -> None:
     process = child(
         "os.setgid(12345); os.setuid(12345)\n"
         "try: Journal(sys.argv[1])\n"
         "except JournalUnwritable as error: print(error)",
-        tmp_path / "j.sqlite",
+        public_path / "j.sqlite",
     )
     told, _ = process.communicate()
     assert told.strip().endswith("make it and its folder writable for uid 12345")
