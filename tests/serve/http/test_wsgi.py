@@ -218,6 +218,15 @@ async def test_large_bodies_arrive_whole(wsgi: Any) -> None:
     assert (await client.ask(request)).body == body
 
 
+async def test_a_chunked_body_that_is_there_has_a_length(wsgi: Any) -> None:
+    client = await (await wsgi(w_describe)).connect()
+    request = get("/", "Transfer-Encoding: chunked", method="POST") + b"3\r\nabc\r\n0\r\n\r\n"
+    environ = json.loads((await client.ask(request)).body)
+    assert (environ["CONTENT_LENGTH"], environ["body"]) == ("3", "abc")
+    assert "HTTP_TRANSFER_ENCODING" not in environ
+    assert "CONTENT_LENGTH" not in json.loads((await client.ask()).body)
+
+
 async def test_input_reads_lines_while_they_arrive(wsgi: Any) -> None:
     lines: list[bytes] = []
 

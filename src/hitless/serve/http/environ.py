@@ -79,16 +79,18 @@ def environ_of(response: Response, connection: Connection) -> dict[str, Any]:
     """The environ of one request, without `wsgi.input`."""
     engine = connection.engine
     environ = (connection.scope or _template(connection)).copy()
-    path, _, query = response.target.partition(b"?")
-    if b"%" in path:
-        path = unquote_to_bytes(path)
+    target = response.target.decode("ascii")
+    path, _, query = target.partition("?")
+    if "%" in path:
+        path = unquote_to_bytes(path).decode("latin-1")
     if response.marked is not None and connection.trusted:
         client, environ["wsgi.url_scheme"] = engine.forwarded.apply(response.marked, connection)
         _set_client(environ, client)
     environ["REQUEST_METHOD"] = response.method
-    environ["PATH_INFO"] = path.decode("latin-1")
-    environ["QUERY_STRING"] = query.decode("latin-1")
-    environ["RAW_URI"] = environ["REQUEST_URI"] = response.target.decode("latin-1")
+    environ["PATH_INFO"] = path
+    environ["QUERY_STRING"] = query
+    environ["RAW_URI"] = target
+    environ["REQUEST_URI"] = target
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if response.version == "1.1" else "HTTP/1.0"
     for name, value in response.fields:
         key = KEYS.get(name)

@@ -109,6 +109,7 @@ class WsgiExchange(Exchange):
         "_credit",
         "_is_begun",
         "_is_submitted",
+        "_length",
         "_mail",
         "_said",
         "_unpaid",
@@ -121,6 +122,7 @@ class WsgiExchange(Exchange):
         self._mail: _Mail | None = None
         self._is_begun = self._is_submitted = False
         self._unpaid = 0
+        self._length: int | None = None
 
     # On the event loop.
 
@@ -158,9 +160,14 @@ class WsgiExchange(Exchange):
     def _submit(self) -> None:
         self._is_submitted = True
         reader = self.connection.reader
-        body: io.BufferedIOBase = (
-            io.BytesIO(reader.take()) if reader.complete else io.BufferedReader(_Body(self._fetch), SPOOL)
-        )
+        body: io.BufferedIOBase
+        if reader.complete:
+            whole = reader.take()
+            body = io.BytesIO(whole)
+            if reader.chunked:
+                self._length = len(whole)
+        else:
+            body = io.BufferedReader(_Body(self._fetch), SPOOL)
         self._body = body
         self.connection.engine.pool.submit(self._run)
 
@@ -225,6 +232,10 @@ class WsgiExchange(Exchange):
         try:
             environ = environ_of(self, self.connection)
             environ["wsgi.input"] = self._body
+            if self._length is not None:
+                # Django and others read nothing where no length is given; here it is known by now.
+                environ["CONTENT_LENGTH"] = str(self._length)
+                environ.pop("HTTP_TRANSFER_ENCODING", None)
             result = cast(WsgiApplication, self.connection.engine.app)(environ, self._start_response)
             try:
                 if isinstance(result, (list, tuple)) and not self._is_begun and self._said is not None:
