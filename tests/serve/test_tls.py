@@ -37,7 +37,8 @@ def test_the_certificate_changes_and_requests_in_flight_are_answered(tmp_path: P
             answer = busy.receive()
             assert (answer.status, answer.headers["connection"]) == (200, "close")
             idle.sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            words = b"".join(iter(lambda: idle.sock.recv(65536), b""))  # to its end in order: a reset would raise
+            # To the end, in order: a reset would raise.
+            words = b"".join(iter(lambda: idle.sock.recv(65536), b""))
             assert b"connection: close\r\n" in words
             assert words.startswith(b"HTTP/1.1 200")
         wait_for(lambda: not state(service)["drains"], 10, what="the end of the drain")
