@@ -137,6 +137,17 @@ async def test_int_and_quit_stop_without_waiting_for_requests(tmp_path: Path) ->
     await asyncio.gather(stops(signal.SIGINT), stops(signal.SIGQUIT))
 
 
+async def test_int_after_term_does_not_wait_for_the_rest(tmp_path: Path) -> None:
+    async with started(tmp_path) as service:
+        answer = await InFlight.begin(tmp_path, port_of(service))
+        service.signal(signal.SIGTERM)
+        await until(lambda: "drain generation=1 started" in service.log, "it stops")
+        service.signal(signal.SIGINT)
+        assert await asyncio.to_thread(service.wait, 5) == 0
+        assert b"done" not in await answer.reader.read()
+        assert "service hurrying" in service.log
+
+
 async def test_term_during_a_reload_gives_the_reload_up_and_stops(tmp_path: Path) -> None:
     async def at(gate: str) -> None:
         async with started(tmp_path / gate, health__path="/health") as service:

@@ -178,7 +178,7 @@ def plan_for(fleet: Fleet, wanted: ServeSettings, *, kind: Kind, to_generation: 
         applied_hash=current.settings_hash if current else None,
         attempted_hash=attempted,
         steps=_steps(fleet, wanted, kind),
-        settings=wanted.model_dump(mode="json"),
+        settings=plain(wanted),
         changes_nothing=kind == "scale" and not differences,
     )
 

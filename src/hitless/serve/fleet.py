@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from hitless.change import Deadline, DeadlinePassed, Events, Refused, State
+from hitless.change import Deadline, Events, Refused, State
 from hitless.serve import channel, faults
-from hitless.serve.crashes import Crashes
 from hitless.serve.drains import Drain
 from hitless.serve.generations import Host, ServeGeneration
 from hitless.serve.listeners import Listeners, Prepared, remove_path
+from hitless.serve.mending import Mender
 from hitless.serve.reaper import Exit, Reaper
 from hitless.serve.scoreboard import Scoreboard
 from hitless.serve.settings import ServeSettings
@@ -75,19 +73,15 @@ class Fleet:
         """The generation before the current one, its template paused for a rollback; None when probation is over."""
         self.preparing: ServeGeneration | None = None
         self.drains: list[Drain] = []
-        self.crashes: Final = Crashes()
-        self._on_crash_loop: Final = on_crash_loop
+        self.mender: Final = Mender(loop, self, on_crash_loop=on_crash_loop)
         self._on_drain_ended: Final = on_drain_ended
         self._generations: dict[int, ServeGeneration] = {}
         self._numbers = 0
         self.totals: Final[Counter[str]] = Counter()
         """Counters of the workers that are gone."""
-        self._retiring: set[int] = set()
-        self._mending: asyncio.Task[None] | None = None
-        self._mend_again = False
-        self._mend_now: Final = asyncio.Event()
+        self.retiring: Final[set[int]] = set()
+        """Numbers of workers that are to be replaced, and do not count any more."""
         self._probation: asyncio.TimerHandle | None = None
-        self._deaths = 0
         self._stopping = False
 
     # Changes
@@ -165,21 +159,20 @@ class Fleet:
         self.current, self.preparing = new, None
         new.life.move(State.SERVING)
         new.tell_siblings(self.serving())
-        self._retiring.clear()
-        self._retiring.update(one.number for one in candidate.workers if one.wants_to_retire)
-        self.crashes.reset()
-        self._mend_now.set()
+        self.retiring.clear()
+        self.retiring.update(one.number for one in candidate.workers if one.wants_to_retire)
+        self.mender.forgive()
         if old is not None:
             old.life.move(State.DRAINING)
             self._keep(old)
-            self._drain(old, old.undrained(), why="replaced", last=[each.key for each in gone])
+            self.drain(old, old.undrained(), why="replaced", last=[each.key for each in gone])
         faults.reach("generation.drains")
         for listener in [*gone, *self.metrics_listeners.commit(candidate.metrics)]:
             listener.sock.close()
             remove_path(listener)
         faults.reach("listeners.closed")
-        self._reaim(draining)
-        self.mend()  # one of the new may have died, or had enough, since it was ready
+        self.reaim(draining)
+        self.mender.mend()  # one of the new may have died, or had enough, since it was ready
 
     def undo(self, candidate: Candidate) -> None:
         """The commit failed: what the new workers have accepted goes back to the old generation."""
@@ -188,7 +181,7 @@ class Fleet:
         new, self.preparing = candidate.generation, None
         new.return_template()
         fresh = [each.key for each in candidate.listeners.fresh]
-        self._drain(new, new.undrained(), why="undone", last=fresh)
+        self.drain(new, new.undrained(), why="undone", last=fresh)
         self._forget_if_over(new)
 
     async def resize(
@@ -198,15 +191,15 @@ class Fleet:
         generation = self._current()
         await generation.serve(workers, self.listeners)
         generation.settings, generation.settings_hash = settings, settings_hash
-        self._reaim(self.drains)
+        self.reaim(self.drains)
         self.shed(self.serving()[settings.workers :])
 
     def shed(self, workers: Sequence[WorkerProcess]) -> None:
         """Drains some workers of the current generation into the others."""
         generation = self._current()
         if workers:
-            self._retiring.update(worker.number for worker in workers)
-            self._drain(generation, workers, why="scaled down")
+            self.retiring.update(worker.number for worker in workers)
+            self.drain(generation, workers, why="scaled down")
         generation.tell_siblings(self.serving())
 
     def serving(self) -> list[WorkerProcess]:
@@ -216,28 +209,31 @@ class Fleet:
         return [
             worker
             for number, worker in sorted(self.current.workers.items())
-            if worker.state is WorkerState.SERVING and number not in self._retiring
+            if worker.state is WorkerState.SERVING and number not in self.retiring
         ]
 
     def stop(self, timeout_s: float) -> list[Drain]:
         """Drains everything: nobody accepts any more. Returns the drains, all of them begun."""
         self._stopping = True
         keys = [listener.key for listener in self.listeners]
-        if self._mending is not None:
-            self._mending.cancel()
+        self.mender.stop()
         self.drop_kept()
         self.discard_preparing(None)
         self.listeners.close_all()
         self.metrics_listeners.close_all()
-        for drain in self.drains:  # begun by earlier changes; they must not outlast the stop
-            drain.shorten(timeout_s)
-        self._reaim(self.drains)
+        self.shorten(timeout_s)  # drains of earlier changes must not outlast the stop
         if self.current is not None:
             self.current.drop_template()
-            self._drain(
-                self.current, self.current.undrained(), why="stopping", timeout_s=timeout_s, last=keys
-            )
+            self.drain(self.current, self.current.undrained(), why="stopping", timeout_s=timeout_s, last=keys)
         return list(self.drains)
+
+    def shorten(self, timeout_s: float) -> bool:
+        """Lets no drain take longer than `timeout_s` from now; returns whether any would have."""
+        late = [drain for drain in self.drains if drain.remaining_s > timeout_s]
+        for drain in late:
+            drain.shorten(timeout_s)
+        self.reaim(late)
+        return bool(late)
 
     def drop_kept(self) -> None:
         """Ends probation: a rollback is a reload of the old settings from now on."""
@@ -255,7 +251,7 @@ class Fleet:
 
     # Draining
 
-    def _drain(
+    def drain(
         self,
         generation: ServeGeneration,
         workers: Sequence[WorkerProcess],
@@ -264,6 +260,7 @@ class Fleet:
         last: Sequence[str] = (),
         timeout_s: float | None = None,
     ) -> None:
+        """Begins to drain `workers` into those that serve. `last`: see WorkerProcess.drain."""
         if timeout_s is None:
             timeout_s = self._current().settings.drain.timeout
         drain = Drain(
@@ -295,7 +292,7 @@ class Fleet:
             ends.append(ours)
         return ends
 
-    def _reaim(self, drains: Sequence[Drain]) -> None:
+    def reaim(self, drains: Sequence[Drain]) -> None:
         """Workers that still drain since an earlier change hand over to the current generation from now on."""
         takers = [] if self._stopping else self.serving()
         for drain in drains:
@@ -325,7 +322,7 @@ class Fleet:
         self.events.emit("probation.ended", generation=self._current().number)
         self.drop_kept()
 
-    # Mending
+    # What dies
 
     def _worker_gone(self, worker: WorkerProcess, ended: Exit) -> None:
         self.host.free_row(worker.row)
@@ -344,16 +341,9 @@ class Fleet:
             self._forget_if_over(generation)
         elif not self._stopping:
             if not expected and worker.number not in self._draining_numbers():
-                self._note_crash(generation)
+                self.mender.note_crash(generation)
             generation.tell_siblings(self.serving())
-            self.mend()
-
-    def _note_crash(self, generation: ServeGeneration) -> None:
-        generation.crashes += 1
-        self._deaths += 1
-        self.crashes.note(time.monotonic())
-        if self.kept is not None and generation.crashes >= generation.settings.start.crashes:
-            self._on_crash_loop(generation)
+            self.mender.mend()
 
     def _forget_if_over(self, generation: ServeGeneration) -> None:
         """Follows a generation that serves no more: paused while it is kept and has no workers, then gone."""
@@ -373,8 +363,8 @@ class Fleet:
     def _worker_retires(self, worker: WorkerProcess) -> None:
         self.events.emit("worker.retires", worker=worker.number, generation=worker.generation, pid=worker.pid)
         if self.current is not None and worker.number in self.current.workers:
-            self._retiring.add(worker.number)
-            self.mend()
+            self.retiring.add(worker.number)
+            self.mender.mend()
 
     def _template_gone(self, template: TemplateProcess, ended: Exit) -> None:
         if self.kept is not None and self.kept.template is template:
@@ -384,7 +374,7 @@ class Fleet:
             self.events.emit(
                 "template.died", generation=self.current.number, how=str(ended), pid=template.pid
             )
-            self.mend()
+            self.mender.mend()
 
     def workers(self) -> list[WorkerProcess]:
         """All workers that are alive, of all generations."""
@@ -401,79 +391,6 @@ class Fleet:
             if generation.template is not None:
                 generation.template.reopen_log(fd)
 
-    def mend(self) -> None:
-        """Brings the current generation back to its size and gives it a template, if either is missing."""
-        self._mend_again = True
-        if self._mending is None and not self._stopping:
-            self._mending = self._loop.create_task(self._mend())
-
-    async def _mend(self) -> None:
-        try:
-            while self._mend_again and not self._stopping:
-                self._mend_again = False
-                await self._hold_back(self.crashes.delay_s)
-                generation, deaths = self._current(), self._deaths
-                try:
-                    await self._mend_once(generation)
-                except (Refused, DeadlinePassed) as error:
-                    self._mend_again = True
-                    if generation is not self.current:
-                        continue  # replaced meanwhile, and ended for that
-                    if self._deaths == deaths:
-                        self.crashes.note(time.monotonic())
-                    self.events.emit(
-                        "mending.failed",
-                        generation=generation.number,
-                        why=str(error),
-                        retry_s=self.crashes.delay_s,
-                    )
-        finally:
-            self._mending = None
-
-    async def _hold_back(self, seconds: float) -> None:
-        """Waits, unless the reason for waiting goes away: a change may bring workers that do not crash."""
-        self._mend_now.clear()
-        if seconds > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._mend_now.wait()
-
-    async def _mend_once(self, generation: ServeGeneration) -> None:
-        deadline = Deadline.after(generation.settings.start.timeout)
-        if generation.forks and (generation.template is None or not generation.template.is_alive):
-            await generation.build_template(deadline)
-            if generation is not self.current:
-                return generation.drop_template()  # replaced meanwhile; what is kept has its template already
-            self.events.emit("template.rebuilt", generation=generation.number)
-        missing = self._missing(generation)
-        if missing > 0:
-            fresh = await generation.start_workers(missing, deadline)
-            if generation is not self.current:
-                return _kill(fresh)  # replaced meanwhile: these have served nobody
-            missing = max(0, self._missing(generation))
-            _kill(fresh[missing:])  # scaled meanwhile
-            fresh = fresh[:missing]
-            await generation.serve(fresh, self.listeners)
-            self.events.emit(
-                "worker.replaced", generation=generation.number, workers=[one.number for one in fresh]
-            )
-            if generation is self.current:
-                self._reaim(self.drains)  # those to whom they handed over may be the dead
-        leaving = [one for one in generation.undrained() if one.number in self._retiring]
-        if leaving and generation is self.current:
-            self._drain(generation, leaving, why="retired")
-            self._retiring.difference_update(one.number for one in leaving)
-        generation.tell_siblings(self.serving())
-        return None
-
-    def _missing(self, generation: ServeGeneration) -> int:
-        return generation.settings.workers - len(self.serving())
-
     def _current(self) -> ServeGeneration:
         assert self.current is not None
         return self.current
-
-
-def _kill(workers: Sequence[WorkerProcess]) -> None:
-    for worker in workers:
-        worker.kill()

@@ -24,8 +24,8 @@ async def status(fleet: Fleet, *, connections: int = 20) -> dict[str, Any]:
         "on_probation": fleet.on_probation,
         "addresses": [listener.describe() for listener in fleet.listeners],
         "metrics_addresses": [listener.describe() for listener in fleet.metrics_listeners],
-        "recent_crashes": fleet.crashes.recent,
-        "restart_delay_s": fleet.crashes.delay_s,
+        "recent_crashes": fleet.mender.crashes.recent,
+        "restart_delay_s": fleet.mender.crashes.delay_s,
         "generations": rows,
         "drains": drains,
     }

@@ -202,9 +202,12 @@ class Supervisor:
             ) from error
 
     def request_stop(self, stop: Stop) -> None:
+        """Stops; asked again with less patience (INT after TERM), a stop that goes on already is shortened."""
         if not self._stop.done():
             self.events.emit("service.stopping", requested_by=stop.requested_by, timeout_s=stop.timeout_s)
             self._stop.set_result(stop)
+        elif self.fleet.shorten(stop.timeout_s):
+            self.events.emit("service.hurrying", requested_by=stop.requested_by, timeout_s=stop.timeout_s)
 
     async def stopped(self) -> None:
         """Returns when everything has drained; bounded by the drains' own deadlines."""
