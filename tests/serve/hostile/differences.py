@@ -269,11 +269,14 @@ EXPLAINED: Final[tuple[tuple[str, dict[str, tuple[str, str]]], ...]] = (
     ),
     (
         "9110 7.8: a server may ignore Upgrade, and then goes on in HTTP/1.1. uvicorn's parser leaves HTTP at "
-        "the field; body and later requests are lost.",
+        "the field; body and later requests are lost. (gunicorn, with close in a list: as above.)",
         {
             "h2c": ("200, waits", SAME),
             "h2c with a body": ("200, waits", SAME),
             "h2c with chunks": ("200, waits", SAME),
+            "h2c with a body and close": ("200; POST /a", "200 200; POST /a abc + GET /canary"),
+            "h2c with chunks and close": ("200; POST /a", "200 200; POST /a abc + GET /canary"),
+            "h2c with a body on HTTP/1.0": ("200; POST /a", SAME),
             "TLS": ("200, waits", SAME),
             "an unknown protocol": ("200, waits", SAME),
         },

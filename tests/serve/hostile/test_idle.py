@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 import time
@@ -133,4 +132,4 @@ def test_ten_thousand_idle_connections_survive_a_reload_and_are_cheap(
         assert per_connection < LIMIT_BYTES, figures
         assert after < LIMIT_BYTES, figures
         assert handed_over < HANDOVER_S, figures
-        assert not any(os.path.exists(f"/proc/{pid}") for pid in old), "the old workers are gone"
+        assert not any(Path(f"/proc/{pid}").exists() for pid in old), "the old workers are gone"

@@ -360,8 +360,8 @@ class RequestReader:
         """Go on as if the field were not there, unless it asks for a WebSocket.
 
         RFC 9110, 7.8: a server may ignore Upgrade. Java's and curl's clients send `h2c` with requests that
-        have bodies. The parser has left HTTP by now and forgotten about the body; a made-up head brings it
-        back.
+        have bodies. The parser has left HTTP by now and forgotten about the body; a made-up head makes a new
+        one ready for it (the old one takes no more bytes after `Connection: close`).
         """
         if not self.chunked and not self.length:
             # "MUST ignore an Upgrade header field that is received in an HTTP/1.0 request" (RFC 9110, 7.8).
@@ -371,6 +371,7 @@ class RequestReader:
         known = (self.target, self.fields, self.method, self.keep_alive, self.length)
         framing = b"transfer-encoding: chunked" if self.chunked else b"content-length: %d" % self.length
         self.complete = False
+        self._parser = HttpRequestParser(self)
         self._parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + END)
         self.target, self.fields, self.method, self.keep_alive, self.length = known
 
