@@ -201,7 +201,9 @@ class Ground:
 
     def reload(self, *arguments: str) -> Result:
         """A real `hitless reload`."""
-        return self.service.command("reload", str(self.control), "--json", *arguments)
+        result = self.service.command("reload", str(self.control), "--json", *arguments)
+        assert result.out, f"{result.err}\n{self.service.log[-2000:]}"
+        return result
 
     def assert_unharmed(self, apply: Callable[[], T], step: str) -> T:
         """Runs `apply`, which must leave everything as it was; returns what it returns."""

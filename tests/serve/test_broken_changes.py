@@ -748,7 +748,6 @@ def test_a_service_out_of_descriptors_refuses_changes_and_goes_on(tmp_path: Path
                     room = used + 1 + len(seen)  # one for the command's connection
                     resource.prlimit(pid, resource.RLIMIT_NOFILE, (room, limits[1]))
                     result = site.reload()
-                    assert result.out, result.err + site.service.log[-3000:]
                     outcome = result.json["outcome"]
                     seen.append((result.code, outcome["reason"], outcome["message"]))
             finally:
