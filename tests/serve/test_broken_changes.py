@@ -515,9 +515,7 @@ def interpreter_that_is_not_python(site: Ground) -> None:
     site.set(python="/bin/true")
 
 
-@case(
-    "interpreter_without_hitless", "venv/bin/python cannot import hitless[serve]", "No module named 'hitless'"
-)
+@case("interpreter_without_hitless", "venv/bin/python cannot import hitless[serve]", "No module named")
 def interpreter_without_hitless(site: Ground) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(site.folder / "venv")], check=True)
     site.cleanup.callback(shutil.rmtree, site.folder / "venv")
