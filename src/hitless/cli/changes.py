@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(reload)
     app.command()(rollback)
     app.command()(scale)
+    app.command()(upgrade)
     app.command()(stop)
 
 
@@ -65,6 +67,33 @@ def scale(
             raise typer.BadParameter("say how many workers: hitless scale NAME WORKERS")
         name, workers = None, int(name_or_workers)
     _change("scale", name, {"workers": workers, "timeout": timeout}, timeout_s=timeout, as_json=as_json)
+
+
+def upgrade(
+    name: Name = None,
+    python: Annotated[
+        str | None, typer.Option("--python", help="interpreter to go on with; the same one if not given")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace the supervisor itself by the Hitless that is installed now: same process, nothing is closed."""
+    where = find(name)
+    with ControlClient(where) as service:
+        answer: Any = service.call(
+            "upgrade", {} if python is None else {"python": str(Path(python).absolute())}, timeout_s=CHANGE_S
+        )
+    outcome = Outcome.from_json(answer["outcome"])
+    if outcome.is_good:
+        with ControlClient(where) as service:  # answered by the new program
+            answer["now"] = service.call("ping")
+    if as_json:
+        print_json(answer)
+    elif outcome.is_good:
+        console().print(f"hitless {answer['now']['version']} goes on as pid {answer['now']['pid']}")
+    else:
+        _tell(outcome, answer)
+    if not outcome.is_good:
+        raise typer.Exit(int(outcome.exit_code))
 
 
 def stop(

@@ -15,9 +15,10 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hitless.control import messages
 from hitless.control.connection import Connection
@@ -74,8 +75,10 @@ class ControlServer:
             self._listener = socket.socket(fileno=listener)
         self._listener.setblocking(False)
         self._inode = self.path.stat().st_ino
+        # From 3.13 on asyncio would remove the socket's file on close; whether that is right is decided here.
+        own_files: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         self._server = await asyncio.start_unix_server(
-            self._serve, sock=self._listener, limit=messages.LINE_LIMIT, backlog=BACKLOG
+            self._serve, sock=self._listener, limit=messages.LINE_LIMIT, backlog=BACKLOG, **own_files
         )
 
     @property
@@ -84,6 +87,17 @@ class ControlServer:
         if self._listener is None or self._lock is None:
             raise RuntimeError("the control server is not started")
         return self._listener.fileno(), self._lock.descriptor
+
+    def let_go(self) -> tuple[int, int]:
+        """Accept nobody any more; the socket goes on listening under the returned descriptors (see `inherited`),
+        so that whoever connects from now on is answered by the next program. `finish` those who are connected.
+        """
+        listener, lock = self.descriptors
+        kept = os.dup(listener), os.dup(lock)
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        return kept
 
     async def stop_accepting(self) -> None:
         """Remove the socket; those who are connected are still answered."""
@@ -97,6 +111,13 @@ class ControlServer:
     async def close(self, grace_s: float = CLOSE_GRACE_S) -> None:
         """Remove the socket, let requests that are being answered end within `grace_s`, and close everything."""
         await self.stop_accepting()
+        await self.finish(grace_s)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    async def finish(self, grace_s: float = CLOSE_GRACE_S) -> None:
+        """Let the requests that are being answered end within `grace_s`."""
         for connection in self._connections:
             connection.finish()
         tasks = set(self._connections.values())
@@ -105,9 +126,6 @@ class ControlServer:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.release()
 
     def _bound(self, lock: ServiceLock) -> socket.socket:
         try:

@@ -146,6 +146,16 @@ class AsyncChannel:
     def is_open(self) -> bool:
         return self._open
 
+    @property
+    def fd(self) -> int:
+        """The descriptor of this end."""
+        return self._sock.fileno()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything that was said here has left."""
+        return not self._waiting
+
     def send(
         self, kind: str, fds: Sequence[int] = (), *, keep: Sequence[socket.socket] = (), **fields: Any
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -29,6 +30,7 @@ class Commands:
             "reload": self.reload,
             "rollback": self.rollback,
             "scale": self.scale,
+            "upgrade": self.upgrade,
             "status": self.status,
             "drains": self.drains,
             "diff": self.diff,
@@ -52,6 +54,17 @@ class Commands:
         if workers is None or workers != int(workers):
             raise ControlError("wrong_params", "scale needs workers, a whole number")
         return await self._change(Scale(self._supervisor.fleet, int(workers)), request)
+
+    async def upgrade(self, request: Request) -> JSON:
+        """Answered before the swap; whoever connects after the answer is answered by the new program."""
+        python = request.params.get("python") or sys.executable
+        if not isinstance(python, str):
+            raise ControlError("wrong_params", "python is the path of an interpreter")
+        try:
+            outcome = await self._supervisor.upgrade(python, requested_by=str(request.peer))
+        except ChangeInProgress as error:
+            raise ControlError("busy", str(error)) from error
+        return {"outcome": outcome.to_json(), "plan": None, "drains": []}
 
     async def _change(self, change: AnyChange, request: Request) -> JSON:
         supervisor = self._supervisor

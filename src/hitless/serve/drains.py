@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,6 +80,35 @@ class Drain:
         self.timeout_s = min(self.timeout_s, time.monotonic() - self.began + timeout_s)
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + self.remaining_s + KILL_AFTER_S)
+
+    def freeze(self) -> dict[str, Any]:
+        return {
+            "generation": self.generation,
+            "workers": [worker.number for worker in self.left],
+            "timeout_s": self.remaining_s,
+            "why": self.why,
+            "change": self.change,
+        }
+
+    @classmethod
+    def thaw(
+        cls,
+        loop: asyncio.AbstractEventLoop,
+        frozen: Mapping[str, Any],
+        workers: Mapping[int, WorkerProcess],
+        *,
+        on_end: Callable[[Drain], None],
+    ) -> Drain:
+        """Goes on where `freeze` left off; who is gone already is not waited for."""
+        return cls(
+            loop,
+            generation=frozen["generation"],
+            workers=[workers[number] for number in frozen["workers"] if number in workers],
+            timeout_s=frozen["timeout_s"],
+            why=frozen["why"],
+            change=frozen["change"],
+            on_end=on_end,
+        )
 
     async def ended(self) -> DrainReport:
         """How it ended; bounded by the drain's own deadlines."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import count
+from typing import Any, Final
 
 from hitless.change import Deadline, Events, Refused, State
-from hitless.serve import channel, faults
+from hitless.serve import channel, faults, listeners
 from hitless.serve.drains import Drain
 from hitless.serve.generations import Host, ServeGeneration
 from hitless.serve.listeners import Listeners, Prepared, remove_path
@@ -83,6 +84,56 @@ class Fleet:
         """Numbers of workers that are to be replaced, and do not count any more."""
         self._probation: asyncio.TimerHandle | None = None
         self._stopping = False
+
+    # Passing it on to the supervisor that replaces this one
+
+    def freeze(self) -> dict[str, Any]:
+        """Everything that runs, by descriptor and pid. Only between two changes (`is_settled`)."""
+        now = self._loop.time()
+        return {
+            "board": self.host.board.fd,
+            "numbers": self._numbers,
+            "next_worker": next(self.host.numbers),
+            "generations": [generation.freeze() for generation in self._generations.values()],
+            "current": self._current().number,
+            "kept": None if self.kept is None else self.kept.number,
+            "probation_s": None if self._probation is None else max(0.0, self._probation.when() - now),
+            "retiring": sorted(self.retiring),
+            "drains": [drain.freeze() for drain in self.drains],
+            "listeners": listeners.freeze(self.listeners),
+            "metrics_listeners": listeners.freeze(self.metrics_listeners),
+            "totals": dict(self.totals),
+        }
+
+    def thaw(self, frozen: Mapping[str, Any]) -> None:
+        """Goes on where `freeze` left off, in another program of the same process.
+
+        Raises:
+            ValueError: the settings are not valid for this version of Hitless.
+        """
+        self.host.board = Scoreboard(frozen["board"])
+        self.host.numbers = count(frozen["next_worker"])
+        self._numbers = frozen["numbers"]
+        for each in frozen["generations"]:
+            self._generations[each["number"]] = ServeGeneration.thaw(self.host, each)
+        self.current = self._generations[frozen["current"]]
+        self.retiring.update(frozen["retiring"])
+        self.totals.update(frozen["totals"])
+        self.listeners.take_over(listeners.thaw(frozen["listeners"]))
+        self.metrics_listeners.take_over(listeners.thaw(frozen["metrics_listeners"]))
+        if frozen["kept"] is not None:
+            self.kept = self._generations[frozen["kept"]]
+            self._probation = self._loop.call_later(frozen["probation_s"], self._probation_over)
+        workers = {worker.number: worker for worker in self.workers()}
+        for each in frozen["drains"]:
+            self.drains.append(Drain.thaw(self._loop, each, workers, on_end=self._drain_ended))
+        self.host.reaper.reap()
+        self.mender.mend()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being built."""
+        return self.preparing is None and self.current is not None and not self.mender.is_busy
 
     # Changes
 

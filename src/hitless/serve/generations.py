@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from hitless.change import Deadline, Events, Generation, Refused, is_out_of_descriptors
+from hitless.change import Deadline, Events, Generation, Refused, State, is_out_of_descriptors
+from hitless.config import plain
 from hitless.serve import channel, faults, health
 from hitless.serve.listeners import Listener
 from hitless.serve.reaper import Exit, Reaper
@@ -58,9 +59,17 @@ class Host:
 class ServeGeneration:
     """Built by `prepare`, or not at all: what fails there leaves nothing behind after `discard`."""
 
-    def __init__(self, host: Host, number: int, settings: ServeSettings, settings_hash: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        number: int,
+        settings: ServeSettings,
+        settings_hash: str,
+        *,
+        state: State = State.PREPARING,
+    ) -> None:
         self._host: Final = host
-        self.life: Final = Generation(number)
+        self.life: Final = Generation(number, state=state)
         self.settings = settings
         self.settings_hash = settings_hash
         self.template: TemplateProcess | None = None
@@ -78,6 +87,41 @@ class ServeGeneration:
     def undrained(self) -> list[WorkerProcess]:
         """Workers that nobody has told to drain yet."""
         return [worker for worker in self.workers.values() if worker.state is not WorkerState.DRAINING]
+
+    # Passing it on to the supervisor that replaces this one
+
+    def freeze(self) -> dict[str, Any]:
+        workers = (worker.freeze() for worker in self.workers.values())
+        return {
+            "number": self.number,
+            "state": self.life.state.value,
+            "settings": plain(self.settings),
+            "settings_hash": self.settings_hash,
+            "interface": self.interface,
+            "import_s": self.import_s,
+            "forks": self.forks,
+            "crashes": self.crashes,
+            "template": None if self.template is None else self.template.freeze(),
+            "workers": [worker for worker in workers if worker is not None],
+        }
+
+    @classmethod
+    def thaw(cls, host: Host, frozen: Mapping[str, Any]) -> ServeGeneration:
+        """Raises ValueError: the settings are not valid for this version of Hitless."""
+        settings = ServeSettings.model_validate(frozen["settings"])
+        generation = cls(
+            host, frozen["number"], settings, frozen["settings_hash"], state=State(frozen["state"])
+        )
+        generation.interface, generation.import_s = frozen["interface"], frozen["import_s"]
+        generation.forks, generation.crashes = frozen["forks"], frozen["crashes"]
+        if frozen["template"] is not None:
+            generation.template = TemplateProcess(host.loop, host.reaper, on_exit=host.on_template_gone)
+            generation.template.thaw(frozen["template"])
+        for each in frozen["workers"]:
+            host.rows.add(each["row"])
+            worker = generation.workers[each["number"]] = generation._worker(each["number"], each["row"])
+            worker.thaw(each)
+        return generation
 
     # Building
 
@@ -186,20 +230,23 @@ class ServeGeneration:
 
     def _new_worker(self, started: list[WorkerProcess]) -> tuple[WorkerProcess, Any]:
         ours, theirs = channel.pair()
-        worker = WorkerProcess(
-            loop=self._host.loop,
-            reaper=self._host.reaper,
-            number=next(self._host.numbers),
-            generation=self.number,
-            row=self._host.take_row(),
-            on_retire=self._host.on_worker_retire,
-            on_gone=self._host.on_worker_gone,
-            on_exhausted=self._exhausted,
-        )
+        worker = self._worker(next(self._host.numbers), self._host.take_row())
         worker.connect(ours)
         self.workers[worker.number] = worker
         started.append(worker)
         return worker, theirs
+
+    def _worker(self, number: int, row: int) -> WorkerProcess:
+        return WorkerProcess(
+            loop=self._host.loop,
+            reaper=self._host.reaper,
+            number=number,
+            generation=self.number,
+            row=row,
+            on_retire=self._host.on_worker_retire,
+            on_gone=self._host.on_worker_gone,
+            on_exhausted=self._exhausted,
+        )
 
     def _worker_fields(self, worker: WorkerProcess) -> dict[str, Any]:
         return {"worker": worker.number, "generation": self.number}

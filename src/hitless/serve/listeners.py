@@ -14,7 +14,7 @@ import socket
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -190,6 +190,10 @@ class Listeners:
             if listener.key not in self._open:
                 _close(listener)
 
+    def take_over(self, listeners: Iterable[Listener]) -> None:
+        """Sockets that were open before this program began."""
+        self._open.update({listener.key: listener for listener in listeners})
+
     def close_all(self) -> None:
         for listener in self._open.values():
             _close(listener)
@@ -197,6 +201,32 @@ class Listeners:
 
     def __iter__(self) -> Any:
         return iter(self._open.values())
+
+
+def freeze(listeners: Listeners) -> list[dict[str, Any]]:
+    """The open sockets for the supervisor that replaces this one."""
+    return [
+        {
+            "address": asdict(listener.address),
+            "fd": listener.sock.fileno(),
+            "server": listener.server,
+            "inode": listener.inode,
+        }
+        for listener in listeners
+    ]
+
+
+def thaw(frozen: Iterable[Mapping[str, Any]]) -> list[Listener]:
+    """The sockets that `freeze` described, open all the time."""
+    return [
+        Listener(
+            Address(**each["address"]),
+            socket.socket(fileno=each["fd"]),
+            (each["server"][0], each["server"][1]),
+            each["inode"],
+        )
+        for each in frozen
+    ]
 
 
 @dataclass(frozen=True, slots=True)

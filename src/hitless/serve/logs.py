@@ -51,6 +51,12 @@ class LogFile:
         """To be passed to other processes; None while everything goes where it went at the start."""
         self._first: int | None = None
 
+    def freeze(self) -> dict[str, int | None]:
+        return {"fd": self.fd, "first": self._first}
+
+    def thaw(self, frozen: Mapping[str, int | None]) -> None:
+        self.fd, self._first = frozen["fd"], frozen["first"]
+
     @staticmethod
     def check(log: Log) -> None:
         """Raises Refused if the file of `log` could not be opened."""

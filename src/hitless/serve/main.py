@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hitless.change import ExitCode, Journal, JournalUnwritable, Refused
@@ -18,6 +18,7 @@ from hitless.serve.commands import Commands
 from hitless.serve.settings import ServeSettings
 from hitless.serve.supervisor import Supervisor
 from hitless.serve.systemd import Notifier, listen_fds
+from hitless.serve.upgrade import own, resumed
 
 RESERVED = ("HITLESS_RUN_DIR", faults.VARIABLE)
 """Environment variables of ours that are no settings."""
@@ -56,29 +57,66 @@ def source(request: Request, environ: Mapping[str, str]) -> Loaded[ServeSettings
 
 async def run(request: Request, environ: dict[str, str]) -> int:
     """Serves until told to stop; returns the exit code. Says on standard error why it could not."""
-    systemd_fds = listen_fds(environ, os.getpid())
     request = Request(
         os.path.abspath(request.config) if request.config else None, request.flags, request.allow_writable
     )
     try:
         settings = source(request, environ).settings
-        supervisor = Supervisor(
-            asyncio.get_running_loop(),
-            settings,
-            lambda: source(request, environ),
-            journal=open_journal(settings),
-            notifier=Notifier(environ),
-            systemd_fds=systemd_fds,
-            config_file=Path(request.config) if request.config else None,
-        )
-        path = Path(settings.control) if settings.control else socket_path(settings.name, environ)
-        return await supervisor.run(settings, ControlServer(path, Commands(supervisor).handlers()))
+        supervisor = _supervisor(request, settings, environ, open_journal(settings))
+        return await supervisor.run(settings, _control(settings, environ, supervisor))
     except Refused as error:
         print(f"hitless: {error.message}", file=sys.stderr)
         return int(ExitCode.INVALID if error.invalid else ExitCode.FAILED)
     except ControlError as error:
         print(f"hitless: {error.message}", file=sys.stderr)
         return int(ExitCode.FAILED)
+
+
+async def resume(fd: int, environ: dict[str, str], *, rehearse: bool) -> int:
+    """Goes on with the service that another program has served in this process; or looks whether this one could.
+
+    Raises:
+        ValueError: it could not.
+    """
+    state = resumed(fd)
+    settings = {
+        each["number"]: ServeSettings.model_validate(each["settings"])
+        for each in state["fleet"]["generations"]
+    }
+    request = Request(**state["request"])
+    if rehearse:
+        return int(ExitCode.DONE)
+    own(state)
+    current = settings[state["fleet"]["current"]]
+    supervisor = _supervisor(request, current, environ, Journal(state["journal"]))
+    control = _control(current, environ, supervisor, inherited=(state["control"][0], state["control"][1]))
+    return await supervisor.resume(state, control)
+
+
+def _supervisor(
+    request: Request, settings: ServeSettings, environ: dict[str, str], journal: Journal
+) -> Supervisor:
+    return Supervisor(
+        asyncio.get_running_loop(),
+        settings,
+        lambda: source(request, environ),
+        journal=journal,
+        notifier=Notifier(environ),
+        systemd_fds=listen_fds(environ, os.getpid()),
+        config_file=Path(request.config) if request.config else None,
+        request=asdict(request),
+    )
+
+
+def _control(
+    settings: ServeSettings,
+    environ: Mapping[str, str],
+    supervisor: Supervisor,
+    *,
+    inherited: tuple[int, int] | None = None,
+) -> ControlServer:
+    path = Path(settings.control) if settings.control else socket_path(settings.name, environ)
+    return ControlServer(path, Commands(supervisor).handlers(), inherited=inherited)
 
 
 def state_directory(settings: ServeSettings, environ: Mapping[str, str]) -> Path:

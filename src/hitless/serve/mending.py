@@ -49,6 +49,10 @@ class Mender:
         if self._fleet.kept is not None and generation.crashes >= generation.settings.start.crashes:
             self._on_crash_loop(generation)
 
+    @property
+    def is_busy(self) -> bool:
+        return self._task is not None
+
     def forgive(self) -> None:
         """Another generation is current: what died before does not count, and is not waited for."""
         self.crashes.reset()

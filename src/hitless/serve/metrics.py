@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,22 @@ class Tally:
                 self.last_was_good = False
             case "worker.died":
                 self.deaths += 1
+
+    def freeze(self) -> dict[str, Any]:
+        """For the supervisor that replaces this one: counters do not start again."""
+        return {
+            "began": self.began,
+            "deaths": self.deaths,
+            "last_success": self.last_success,
+            "last_was_good": self.last_was_good,
+            "outcomes": [[*labels, count] for labels, count in self.outcomes.items()],
+        }
+
+    def thaw(self, frozen: Mapping[str, Any]) -> None:
+        self.began, self.deaths = frozen["began"], frozen["deaths"]
+        self.last_success, self.last_was_good = frozen["last_success"], frozen["last_was_good"]
+        for kind, status, reason, count in frozen["outcomes"]:
+            self.outcomes[kind, status, reason] = count
 
     def _count(self, status: str, event: Event) -> None:
         self.outcomes[self._kind, status, str(event.fields.get("reason") or "")] += 1

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from hitless import __version__
 from hitless.change import (
     Applied,
     ChangeInProgress,
@@ -42,6 +44,7 @@ from hitless.serve.reaper import become_subreaper
 from hitless.serve.scrape import Scrape
 from hitless.serve.settings import ServeSettings
 from hitless.serve.systemd import Notifier
+from hitless.serve.upgrade import FORMAT, HANDLED, Upgrade, replace
 
 LONGEST_CHANGE_S: Final = 86400.0
 """Outer bound of a change; `start.timeout` of the settings that it puts in place bounds it in fact."""
@@ -68,6 +71,7 @@ class Supervisor:
         notifier: Notifier,
         systemd_fds: int,
         config_file: Path | None,
+        request: Mapping[str, Any],
     ) -> None:
         self.loop: Final = loop
         self.name: Final = settings.name
@@ -79,6 +83,8 @@ class Supervisor:
         self.log_file: Final = LogFile()
         self.notifier: Final = notifier
         self.config_file: Final = config_file
+        self.request: Final = request
+        """How the service was asked for, as JSON-able values."""
         self._unsubscribe: Final = self.events.subscribe(self._note)
         self.fleet: Final = Fleet(
             loop,
@@ -100,6 +106,9 @@ class Supervisor:
         self._early_drains: Final[list[Drain]] = []
         self._stopped: Final = asyncio.Event()
         self.stop_report: dict[str, Any] = {}
+        self._replacement: Final[asyncio.Future[str]] = loop.create_future()
+        self._control: ControlServer | None = None
+        self._let_go: tuple[int, ...] = ()
 
     async def run(self, settings: ServeSettings, control: ControlServer) -> int:
         """Starts, serves, stops. Returns the exit code of the process.
@@ -116,13 +125,79 @@ class Supervisor:
             outcome = await self._begin()
             if outcome is not None and outcome.status is not Status.APPLIED:
                 return int(outcome.exit_code) if outcome.invalid else 1
-            self._keep_alive()
-            give_back()
-            stop = await self._stop
-            await self._drain_all(stop)
-            return 0
+            return await self._serve(control)
         finally:
             await self._end(control)
+
+    async def resume(self, state: Mapping[str, Any], control: ControlServer) -> int:
+        """Goes on where the program before this one in the same process left off (see `hitless.serve.upgrade`)."""
+        self._handle_signals()
+        self.log_file.thaw(state["log"])
+        self.fleet.host.log_fd = self.log_file.fd
+        self.fleet.thaw(state["fleet"])
+        self.tally.thaw(state["tally"])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        await control.start()
+        try:
+            current = self.fleet.current
+            assert current is not None
+            await self._settings_changed(current.settings, content=None)
+            self.events.emit(
+                "service.resumed", pid=os.getpid(), version=__version__, generation=current.number
+            )
+            self.notifier.ready(f"generation {current.number} serves")
+            return await self._serve(control)
+        finally:
+            await self._end(control)
+
+    async def _serve(self, control: ControlServer) -> int:
+        """Until told to stop, or replaced by another program: then this does not return."""
+        self._control = control
+        self._keep_alive()
+        give_back()
+        awaited: set[asyncio.Future[Any]] = {self._stop, self._replacement}
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if self._replacement.done():
+            await self._replace(self._replacement.result(), control)
+        await self._drain_all(await self._stop)
+        return 0
+
+    async def _replace(self, python: str, control: ControlServer) -> None:
+        await control.finish()
+        self.transactions.close()
+        try:
+            replace(python, self.freeze())
+        except OSError as error:
+            # Rehearsed a moment ago, and not to be had now. The same program goes on in its place.
+            self.events.emit("upgrade.failed", python=python, why=str(error))
+            replace(sys.executable, self.freeze())
+
+    async def upgrade(self, python: str, *, requested_by: str) -> Outcome:
+        """Lets another program take over this process, if it can. The swap follows the outcome; whoever connects
+        after it was told is answered by the new program.
+
+        Raises:
+            ChangeInProgress: a change is being made.
+        """
+        outcome = await self.change(Upgrade(self, python), requested_by=requested_by)
+        if outcome.status is Status.APPLIED and self._control is not None:
+            self._let_go = self._control.let_go()
+            self._replacement.set_result(python)
+        return outcome
+
+    def freeze(self) -> dict[str, Any]:
+        """All that another program must know to go on from here."""
+        return {
+            "format": FORMAT,
+            "version": __version__,
+            "request": self.request,
+            "journal": str(self.journal.path),
+            "began": self.tally.began,
+            "log": self.log_file.freeze(),
+            "fleet": self.fleet.freeze(),
+            "tally": self.tally.freeze(),
+            "control": self._let_go,
+        }
 
     async def _begin(self) -> Outcome | None:
         """The first generation; None if the service is told to stop before it serves."""
@@ -139,15 +214,15 @@ class Supervisor:
     # Changes
 
     async def change(
-        self, change: AnyChange, *, requested_by: str, timeout_s: float | None = None
+        self, change: AnyChange | Upgrade, *, requested_by: str, timeout_s: float | None = None
     ) -> Outcome:
         """Makes one change and records it.
 
         Raises:
             ChangeInProgress: another one is being made.
         """
-        if self._stop.done():
-            raise ChangeInProgress("a stop")
+        if self._stop.done() or self._replacement.done():
+            raise ChangeInProgress("a stop" if self._stop.done() else "an upgrade")
         faults.reach("change.requested")
         run: Any = self.transactions.run  # each change has a prepared type of its own
         outcome: Outcome = await run(
@@ -169,7 +244,7 @@ class Supervisor:
             self.notifier.ready(outcome.message)
         return outcome
 
-    def _tell_watcher(self, change: AnyChange, outcome: Outcome) -> None:
+    def _tell_watcher(self, change: object, outcome: Outcome) -> None:
         """What a command has tried need not be tried again because the file looks new to the watcher."""
         if self.watcher is not None and isinstance(change, Reload) and change.content is not None:
             if outcome.is_good:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +202,32 @@ class TemplateProcess:
         process.returncode = 0  # the reaper waits for it, not this object
         self._channel = AsyncChannel(self._loop, ours, on_message=self._told, on_closed=self._closed)
         self._renice(IMPORT_NICENESS)
+        self._reaper.watch(self.pid, self._exited)
+
+    def freeze(self) -> dict[str, Any] | None:
+        """What the supervisor that replaces this one must know; None if it is of no more use."""
+        if not self.is_alive or self.became_worker or self._channel is None:
+            return None
+        return {
+            "pid": self.pid,
+            "python": self._python,
+            "interface": self.interface,
+            "threads": self.threads,
+            "import_s": self.import_s,
+            "channel": self._channel.fd,
+            "is_quiet": self._channel.is_quiet,
+        }
+
+    def thaw(self, frozen: Mapping[str, Any]) -> None:
+        """Goes on where `freeze` left off, in another program of the same process."""
+        self.pid, self._python = frozen["pid"], frozen["python"]
+        self.interface, self.threads, self.import_s = (
+            frozen["interface"],
+            frozen["threads"],
+            frozen["import_s"],
+        )
+        sock = socket.socket(fileno=frozen["channel"])
+        self._channel = AsyncChannel(self._loop, sock, on_message=self._told, on_closed=self._closed)
         self._reaper.watch(self.pid, self._exited)
 
     async def fork(self, worker: int, end: socket.socket, config: dict[str, Any], deadline: Deadline) -> int:

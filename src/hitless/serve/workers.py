@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -83,6 +83,38 @@ class WorkerProcess:
                 os.kill(pid, signal.SIGKILL)
         else:
             self.reaper.watch(pid, self._exited)
+
+    # Passing it on to the supervisor that replaces this one
+
+    def freeze(self) -> dict[str, Any] | None:
+        """What the next supervisor must know; None if it is gone, or nearly."""
+        if self._channel is None or not self._channel.is_open or self.exit is not None:
+            return None
+        return {
+            "number": self.number,
+            "row": self.row,
+            "pid": self.pid,
+            "state": self.state.value,
+            "age_s": time.monotonic() - self.began,
+            "may_have_accepted": self.may_have_accepted,
+            "wants_to_retire": self.wants_to_retire,
+            "counters": self.counters,
+            "channel": self._channel.fd,
+            "is_quiet": self._channel.is_quiet,
+        }
+
+    def thaw(self, frozen: Mapping[str, Any]) -> None:
+        """Goes on where `freeze` left off, in another program of the same process."""
+        self.state = WorkerState(frozen["state"])
+        self.began = time.monotonic() - frozen["age_s"]
+        self.may_have_accepted = frozen["may_have_accepted"]
+        self.wants_to_retire = frozen["wants_to_retire"]
+        self.counters = dict(frozen["counters"])
+        _settle(self.ready)
+        if self.state is not WorkerState.READY:
+            _settle(self.serving)
+        self.connect(socket.socket(fileno=frozen["channel"]))
+        self.started(frozen["pid"])
 
     # What it is told
 
