@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,8 +76,6 @@ async def test_an_address_is_added_without_touching_the_others(tmp_path: Path) -
 
 def listen_queue(port: int) -> int:
     """The length that the accept queue of a listening port may have (SOCK_DIAG, as `ss` shows it)."""
-    import subprocess
-
     shown = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True)
     return int(shown.stdout.split()[2])
 
@@ -88,7 +87,7 @@ def test_clients_of_an_address_that_goes_are_answered_in_flight_and_in_the_queue
         with Held(path) as idle, Held(path) as in_flight:
             assert idle.ask().status == 200
             in_flight.send("/slow/0.3")
-            wait_for(lambda: in_flight_now(service) == 1, 5, what="a request in flight")
+            wait_for(lambda: in_flight_now(service) == 1, 20, what="a request in flight")
             (worker,) = pids(service)
             os.kill(worker, signal.SIGSTOP)  # from now on it accepts nobody
             queued = [Held(path) for _ in range(5)]
@@ -207,7 +206,7 @@ def test_concurrency_is_limited_from_the_next_generation_on(tmp_path: Path) -> N
         reload(service, limits__concurrency=1)
         with Held(place(service)) as slow:
             slow.send("/slow/0.5")
-            wait_for(lambda: in_flight_now(service) == 1, 5, what="a request in flight")
+            wait_for(lambda: in_flight_now(service) == 1, 20, what="a request in flight")
             refused = fetch(place(service))
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
             assert slow.receive().status == 200

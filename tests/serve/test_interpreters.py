@@ -147,7 +147,7 @@ async def test_a_paste_pipeline_is_changed_by_editing_its_file(tmp_path: Path) -
                 assert (answer.headers["x-passed"], answer.headers["x-greeting"]) == ("one, two", "good day")
                 write("missing", "x")
                 refused = (await beside(tell, service, "reload"))["outcome"]
-                assert (refused["status"], refused["reason"]) == ("rejected", "factory_failed")
+                assert (refused["status"], refused["reason"]) == ("rejected", "paste_failed")
                 assert "missing" in refused["message"]
                 await load.more(20)
                 write("second", "hello", name="main")

@@ -32,7 +32,7 @@ def test_the_access_log_is_off_until_it_is_asked_for_and_names_the_request(tmp_p
             reload(service, log__access="common")
             assert held.ask("/x?y").status == 200
             wait_for(
-                lambda service=service: COMMON.search(service.log), 5, what="a line in the common format"
+                lambda service=service: COMMON.search(service.log), 20, what="a line in the common format"
             )
             reload(service, log__access="json")
             answer = held.ask("/json", X_Request_ID="the-client-s-own")
@@ -64,7 +64,7 @@ def test_a_failure_of_the_application_is_a_500_and_a_traceback(tmp_path: Path) -
             assert fetch(where, "/broken").status == 500
             wait_for(
                 lambda service=service: any("traceback" in line for line in json_lines(service.log)),
-                5,
+                20,
                 what="a JSON line with the traceback",
                 else_say=lambda service=service: service.log,
             )
@@ -99,15 +99,15 @@ def test_the_log_goes_to_a_file_and_back_and_is_opened_anew(tmp_path: Path) -> N
     with running(tmp_path) as service:
         reload(service, log__file=str(file))
         broken(service)
-        wait_for(lambda: "ValueError" in file.read_text(), 5, what="the worker's lines in the file")
+        wait_for(lambda: "ValueError" in file.read_text(), 20, what="the worker's lines in the file")
         assert "ValueError" not in service.log
 
         moved = file.rename(tmp_path / "service.log.1")  # rotated
         service.signal(signal.SIGUSR1)
-        wait_for(lambda: file.exists() and "reopened" in file.read_text(), 5, what="a new file")
+        wait_for(lambda: file.exists() and "reopened" in file.read_text(), 20, what="a new file")
         before = moved.read_text()
         broken(service)
-        wait_for(lambda: "ValueError" in file.read_text(), 5, what="the worker's lines in the new file")
+        wait_for(lambda: "ValueError" in file.read_text(), 20, what="the worker's lines in the new file")
         assert moved.read_text() == before
 
         other = tmp_path / "other.log"

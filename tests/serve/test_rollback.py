@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +57,6 @@ def test_the_kept_generation_may_die_and_the_rollback_imports_it_anew(tmp_path: 
     with running(tmp_path, env={"N": "1"}) as service, Held(place(service)) as held:
         reload(service, env={"N": "2"})
         kept = next(one for one in state(service)["generations"] if one["state"] != "serving")
-        Path(f"/proc/{kept['template_pid']}").exists()
-        import os
-        import signal
-
         os.kill(kept["template_pid"], signal.SIGKILL)
         wait_for(lambda: not state(service)["on_probation"], 10, what="the end of what was kept")
         roll_back(service)
@@ -101,6 +99,9 @@ def test_history_and_rollback_survive_a_restart_of_the_supervisor(tmp_path: Path
     write_teller(tmp_path)
     with running(tmp_path, env={"N": "1"}) as service:
         reload(service, env={"N": "2"})
+        wait_for(
+            lambda: tell(service, "history")[0]["drained"], 20, what="the end of the drain in the journal"
+        )
         before = tell(service, "history")
     with running(tmp_path, env={"N": "2"}, control=str(tmp_path / "run" / "elsewhere.sock")) as service:
         rows = service.command("history", str(tmp_path / "run" / "elsewhere.sock"), "--json").json

@@ -28,7 +28,7 @@ def test_the_certificate_changes_and_requests_in_flight_are_answered(tmp_path: P
             assert isinstance(idle.sock, ssl.SSLSocket)
             assert organisation(idle.sock) == "old"
             busy.send("/slow/0.5")
-            wait_for(lambda: in_flight_now(service) == 1, 5, what="a request in flight")
+            wait_for(lambda: in_flight_now(service) == 1, 20, what="a request in flight")
             reload(service, tls__certificate=str(new), tls__key=str(new_key))
             with Held(where, tls=client) as fresh:
                 assert isinstance(fresh.sock, ssl.SSLSocket)

@@ -11,7 +11,7 @@ from pathlib import Path
 from serve.clients import fetch, place, reload, state, tell, write_teller
 from serve.service import Service, running, wait_for
 
-FAST = {"reload__watch": True, "reload__interval": "10s", "reload__settle": "150ms"}
+FAST = {"reload__watch": True, "reload__interval": "60s", "reload__settle": "150ms"}
 """Events of the file system do it: the interval is far longer than any wait of these tests."""
 
 
@@ -25,7 +25,7 @@ def watched(folder: Path, **settings: object) -> Iterator[Service]:
 def await_generation(service: Service, number: int) -> None:
     wait_for(
         lambda: state(service)["generation"] == number,
-        5,
+        20,
         what=f"generation {number}",
         else_say=lambda: service.log,
     )
@@ -110,15 +110,15 @@ def test_what_was_refused_is_tried_again_when_it_changes_and_forgotten_when_it_g
     with watched(tmp_path) as service:
         good = service.config.read_text()
         service.config.write_text("workers = 'many'\n" + good)
-        wait_for(lambda: state(service)["watch"]["failing"], 5, what="a refused file")
+        wait_for(lambda: state(service)["watch"]["failing"], 20, what="a refused file")
         shown = state(service)
         assert shown["generation"] == 1
         assert shown["last_outcome"]["reason"] == "configuration_invalid"
         service.config.write_text(good)
-        wait_for(lambda: not state(service)["watch"]["failing"], 5, what="the end of the failure")
+        wait_for(lambda: not state(service)["watch"]["failing"], 20, what="the end of the failure")
         assert len(tell(service, "history")) == 2, "what serves is not loaded again"
         service.config.write_text("workers = 'many'\n" + good)
-        wait_for(lambda: state(service)["watch"]["failing"], 5, what="the same content refused again")
+        wait_for(lambda: state(service)["watch"]["failing"], 20, what="the same content refused again")
         service.config.write_text("workers = 2\n" + good)
         await_generation(service, 2)
         assert state(service)["watch"]["failing"] is None
