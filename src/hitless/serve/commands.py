@@ -116,7 +116,7 @@ class Commands:
             "applied_hash": current.settings_hash if current else None,
             "attempted_hash": supervisor.attempted_hash,
             "last_outcome": _shown(supervisor.last_outcome),
-            "watch": None if supervisor.watcher is None else {"failing": supervisor.watcher.failing},
+            "watch": supervisor.watch.status(),
             **await status(supervisor.fleet, connections=20 if connections is None else int(connections)),
         }
 

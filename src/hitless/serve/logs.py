@@ -95,8 +95,8 @@ def _open(path: str) -> int:
 class Logger:
     """Writes events as lines.
 
-    By hand rather than with structlog, which the rest of Hitless logs with: it would bring rich and pygments (6 MB) into a
-    process that lives for months, for the sake of one comparison of levels.
+    By hand: structlog would bring rich and pygments (6 MB) into a process that lives for months, for the sake of one
+    comparison of levels.
     """
 
     def __init__(self, log: Log, *, stream: TextIO = sys.stderr) -> None:

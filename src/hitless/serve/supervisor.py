@@ -30,7 +30,6 @@ from hitless.change import (
     Status,
     Transactions,
 )
-from hitless.config import Watcher
 from hitless.control import ControlServer
 from hitless.serve import faults
 from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source, at_the_place_of
@@ -45,6 +44,7 @@ from hitless.serve.scrape import Scrape
 from hitless.serve.settings import ServeSettings
 from hitless.serve.systemd import Notifier
 from hitless.serve.upgrade import FORMAT, HANDLED, Upgrade, replace
+from hitless.serve.watching import ConfigWatch
 
 LONGEST_CHANGE_S: Final = 86400.0
 """Outer bound of a change; `start.timeout` of the settings that it puts in place bounds it in fact."""
@@ -100,9 +100,7 @@ class Supervisor:
         self._hup: Final = Coalescer(self._reload_by_signal)
         self._stop: Final[asyncio.Future[Stop]] = loop.create_future()
         self._tasks: Final[set[asyncio.Task[Any]]] = set()
-        self.watcher: Watcher | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._watched: tuple[float, float] | None = None
+        self.watch: Final = ConfigWatch(loop, config_file, on_change=self._reload_by_watch)
         self._early_drains: Final[list[Drain]] = []
         self._stopped: Final = asyncio.Event()
         self.stop_report: dict[str, Any] = {}
@@ -230,7 +228,8 @@ class Supervisor:
         )
         faults.reach("change.recorded")
         self.last_outcome = outcome
-        self._tell_watcher(change, outcome)
+        if isinstance(change, Reload):
+            self.watch.tried(change.content, is_good=outcome.is_good)
         current = self.fleet.current
         if outcome.status is Status.APPLIED and current is not None:
             for drain in [*self.fleet.drains, *self._early_drains]:
@@ -243,14 +242,6 @@ class Supervisor:
         if current is not None:  # a start that was refused is no readiness
             self.notifier.ready(outcome.message)
         return outcome
-
-    def _tell_watcher(self, change: object, outcome: Outcome) -> None:
-        """What a command has tried need not be tried again because the file looks new to the watcher."""
-        if self.watcher is not None and isinstance(change, Reload) and change.content is not None:
-            if outcome.is_good:
-                self.watcher.applied(change.content)
-            else:
-                self.watcher.failed(change.content)
 
     def rollback(self) -> Rollback:
         return Rollback(self.fleet, self.source, self._settings_before)
@@ -292,6 +283,13 @@ class Supervisor:
         await self.transactions.idle()
         if not self._stop.done():
             await self.change(Reload(self.fleet, self.source), requested_by="SIGHUP")
+
+    async def _reload_by_watch(self, content: str) -> bool:
+        await self.transactions.idle()
+        if self._stop.done() or content != self.watch.look():
+            return True
+        self.events.emit("watch.changed", file=str(self.config_file), content=content[:12])
+        return (await self.change(Reload(self.fleet, self.source), requested_by="watch")).is_good
 
     async def _scale_by_signal(self, step: int) -> None:
         await self.transactions.idle()
@@ -360,30 +358,7 @@ class Supervisor:
         except Refused as error:
             self.events.emit("settings.refused", why=str(error))
         await self.scrape.listen(next((listener.sock for listener in self.fleet.metrics_listeners), None))
-        watched = (settings.reload.interval, settings.reload.settle) if settings.reload.watch else None
-        if watched != self._watched:
-            self._watched = watched
-            if self._watching is not None:
-                self._watching.cancel()
-            self.watcher = self._watching = None
-            if watched is not None and self.config_file is not None:
-                self.watcher = Watcher(
-                    [self.config_file], interval_s=watched[0], settle_s=watched[1], applied=content
-                )
-                self._watching = self.loop.create_task(self._watch(self.watcher))
-
-    async def _watch(self, watcher: Watcher) -> None:
-        """One reload for each new, stable content of the file. What was refused is tried again when it changes."""
-        async for changed in watcher:
-            await self.transactions.idle()
-            if self._stop.done():
-                return
-            if changed.hash != watcher.look():
-                continue
-            self.events.emit("watch.changed", file=str(self.config_file), content=changed.hash[:12])
-            outcome = await self.change(Reload(self.fleet, self.source), requested_by="watch")
-            if not outcome.is_good:
-                watcher.failed(changed.hash)
+        self.watch.follow(settings.reload, content)
 
     def open_log(self, settings: ServeSettings) -> None:
         self.log_file.open(settings.log)
@@ -427,8 +402,7 @@ class Supervisor:
     async def _drain_all(self, stop: Stop) -> None:
         self.notifier.stopping(stop.timeout_s + KILL_AFTER_S)
         await self._hup.close()
-        if self._watching is not None:
-            self._watching.cancel()
+        self.watch.close()
         self.transactions.give_up()
         await (
             self.transactions.idle()
