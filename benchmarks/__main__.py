@@ -26,6 +26,7 @@ def main() -> None:
         reloads=arguments.reloads,
         workers=tuple(int(number) for number in arguments.workers.split(",")),
         import_s=arguments.import_seconds,
+        reload_workers=arguments.reload_workers,
     )
     if os.getloadavg()[0] > BUSY:
         options.note(f"the machine is busy (load average {os.getloadavg()[0]:.2f}): expect spread")
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1.0,
         help="reload: CPU time that the application's import burns",
     )
+    add("--reload-workers", type=int, default=2, help="reload: worker processes")
     add("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     return parser
 

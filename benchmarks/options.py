@@ -22,6 +22,7 @@ class Options:
     reloads: int = 5
     workers: tuple[int, ...] = (1, 2)
     import_s: float = 1.0
+    reload_workers: int = 2
     note: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
 
     def peers(self, suite: str, skipped: list[str]) -> Iterator[Peer]:

@@ -4,7 +4,7 @@ clients use it.
 Two loads run at once, each in a process of its own. 64 clients think 0 to 3 s between requests and do not
 look at their idle connections meanwhile (as http.client does not): they meet every connection that the server
 closed as idle. 8 clients think 0 to 30 ms: they make enough requests for a p99.9. One request in five is a
-POST with a body of 4 kB. No client retries. The reload is a SIGHUP, 2 workers.
+POST with a body of 4 kB. No client retries. The reload is a SIGHUP.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from benchmarks.results import Results, Row, reason
 from benchmarks.server import NotServing, Setup, running
 
 NAME = "reload"
-WORKERS = 2
 BETWEEN_S = 5.0
 """From one reload to the next, at least: longer than any client thinks."""
 THINKERS = ("--clients", "64", "--think", "0:3", "--blind")
@@ -46,12 +45,12 @@ async def measure(options: Options) -> Results:
         rows.append(_row(peer, turns, reports))
         details[peer.name] = {"turns": [_turn(turn) for turn in turns], "loads": reports}
         options.note(f"{NAME}: {rows[-1]}")
-    title = f"{options.reloads} reloads, {WORKERS} workers, the import burns {options.import_s:g} s"
+    title = f"{options.reloads} reloads, {options.reload_workers} workers, the import burns {options.import_s:g} s"
     return Results(NAME, __doc__ or "", {title: rows}, skipped, details)
 
 
 async def _one(peer: Peer, options: Options) -> tuple[list[Turn], list[Mapping[str, Any]]]:
-    setup = Setup(options.python, WORKERS, import_s=options.import_s)
+    setup = Setup(options.python, options.reload_workers, import_s=options.import_s)
     posts = POSTS if peer.takes_posts else ()
     turns: list[Turn] = []
     async with AsyncExitStack() as stack:
