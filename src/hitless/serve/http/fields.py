@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 HOST: Final = b"host"
+
+METHODS: Final = {
+    name.encode(): name
+    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY")
+}
+ORDINARY: Final = frozenset(METHODS.values())
+AUTHORITY: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+"""A host, and a port (RFC 3986, 3.2.2). Two servers that read another host out of the same bytes are two
+routes and two caches.
+"""
 
 MARKED: Final = frozenset(
     (

@@ -16,26 +16,16 @@ what request smuggling is made of.
 
 from __future__ import annotations
 
-import re
 from typing import Final, NoReturn
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from hitless.serve.http.errors import RequestRefused
-from hitless.serve.http.fields import HOST, LOWER, MARKED
+from hitless.serve.http.fields import AUTHORITY, HOST, LOWER, MARKED, METHODS, ORDINARY
+from hitless.serve.http.repeats import LINE, block_of
+from hitless.serve.http.repeats import METHODS as PLAIN_METHODS
 
 END: Final = b"\r\n\r\n"
-METHODS: Final = {
-    name.encode(): name
-    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY")
-}
-ORDINARY: Final = frozenset(METHODS.values())
-AUTHORITY: Final = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
-"""A host, and a port (RFC 3986, 3.2.2). Two servers that read another host out of the same bytes are two
-routes and two caches.
-"""
 HTTP_1_1: Final = b" HTTP/1.1\r\n"
 OVERHEAD: Final = 16
 """A chunked body may spend that many bytes of framing per byte of content, above one head's worth."""
@@ -61,6 +51,8 @@ class RequestReader:
         "_content",
         "_good_authority",
         "_hosts",
+        "_known_block",
+        "_known_fields",
         "_line",
         "_max_body",
         "_max_fields",
@@ -87,8 +79,11 @@ class RequestReader:
         self._max_fields = headers
         self._max_body = body_bytes
         self._parser: HttpRequestParser = HttpRequestParser(self)
-        self.version = ""
+        self.method = self.version = ""
+        self.keep_alive = False
         self._authority = self._good_authority = b""
+        self._known_block = b""
+        self._known_fields: list[tuple[bytes, bytes]] = []
         self._forget_marks()
         self.reset()
 
@@ -131,9 +126,15 @@ class RequestReader:
             RequestRefused: with the status to answer.
         """
         size = len(data)
-        if not self.headed and not self._tail and 0 <= size - 4 == data.find(END):
-            self._feed_head(data)
-            return b""
+        if not self.headed and not self._tail:
+            block = self._known_block
+            if block and not self._raw and data.endswith(block) and self._repeats(data, size - len(block)):
+                return b""
+            if 0 <= size - 4 == data.find(END):
+                self._feed_head(data)
+                if self.complete and self.marked is None:
+                    self._remember(data)
+                return b""
         view = memoryview(data)
         start = 0
         while start < size and not self.complete:
@@ -145,6 +146,24 @@ class RequestReader:
                 self._feed_head(piece)
             start = end
         return data[start:] if start else data
+
+    def _repeats(self, data: bytes, end: int) -> bool:
+        """Take a message whose fields are those of the one before (see `repeats`), if its line is plain."""
+        line = LINE.fullmatch(data, 0, end)
+        if line is None or len(data) > self._max_head:
+            return False
+        method, self.target = line.groups()
+        self.method = PLAIN_METHODS[method]
+        self.version = "1.1"
+        self.keep_alive = True
+        self.fields = self._known_fields.copy()
+        self.headed = self.complete = True
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        if self.version == "1.1" and self.keep_alive and LINE.match(data) is not None:
+            self._known_block = block_of(data)
+            self._known_fields = self.fields.copy()
 
     def take(self) -> bytes:
         """The body as far as it has come and was not taken before."""
@@ -261,8 +280,8 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         parser = self._parser
         method = parser.get_method()
-        self.method: str = METHODS.get(method) or method.decode("ascii")
-        self.keep_alive: bool = parser.should_keep_alive()
+        self.method = METHODS.get(method) or method.decode("ascii")
+        self.keep_alive = parser.should_keep_alive()
         self.headed = True
 
     def on_body(self, data: bytes) -> None:
