@@ -1,4 +1,4 @@
-"""The supervisor's own memory: it lives for months and should cost little."""
+"""Memory of processes that live for months: the supervisor's, and what a template shares with its workers."""
 
 from __future__ import annotations
 

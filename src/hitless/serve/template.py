@@ -12,7 +12,6 @@ It is started by `boot.BOOT` rather than `-m`, so that an interpreter without hi
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import socket
@@ -23,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hitless.serve import channel, loaders, orphan, worker
+from hitless.serve import channel, loaders, memory, orphan, worker
 from hitless.serve.boot import PROTOCOL
 from hitless.serve.channel import ChannelClosed, Message
 
@@ -66,13 +65,21 @@ def _load(sock: socket.socket, config: dict[str, Any]) -> Any:
         )
         return None
     config["http"]["interface"] = interface
+    preload(interface)
     threads = _threads()
-    gc.collect()
-    gc.freeze()  # what exists now stays out of every later collection, which would write to the shared pages
+    memory.give_back()  # what stays is spared by every later collection, which would write to the shared pages
     channel.send(
         sock, "loaded", interface=interface, threads=threads, seconds=round(time.monotonic() - began, 3)
     )
     return app
+
+
+def preload(interface: loaders.Interface) -> None:
+    """Imports what every worker will need, once, so that they share it."""
+    if interface == "asgi":
+        from hitless.serve.http import asgi, lifespan  # noqa: F401
+    else:
+        from hitless.serve.http import environ, pool, wsgi  # noqa: F401
 
 
 def _threads() -> list[str]:
