@@ -36,8 +36,8 @@ async def app(scope, receive, send):
     path = scope["path"]
     if path.startswith("/slow/"):
         await asyncio.sleep(float(path.removeprefix("/slow/")))
-    if path.startswith("/block/"):
-        time.sleep(float(path.removeprefix("/block/")))
+    while path == "/gate" and not os.path.exists("gate"):
+        await asyncio.sleep(0.01)
     if path == "/broken":
         raise ValueError("the application is broken")
     body = json.dumps(facts(scope)).encode()
@@ -66,6 +66,11 @@ def write_teller(folder: Path, version: str = "v1", *, wsgi: bool = False, modul
     """An application that answers with what it sees of its process, as JSON."""
     text = WSGI_TELLER if wsgi else ASGI_TELLER
     (folder / f"{module}.py").write_text(text.replace("{version!r}", repr(version)))
+
+
+def open_gate(service: Service) -> None:
+    """Lets requests of /gate be answered: they wait for it, however slow the machine is."""
+    (service.folder / "gate").touch()
 
 
 @dataclass(frozen=True)

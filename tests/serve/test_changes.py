@@ -16,6 +16,7 @@ from serve.clients import (
     fetch,
     free_port,
     in_flight_now,
+    open_gate,
     pids,
     place,
     reload,
@@ -86,7 +87,7 @@ def test_clients_of_an_address_that_goes_are_answered_in_flight_and_in_the_queue
     with running(tmp_path, bind=["127.0.0.1:0", f"unix:{path}"], drain__linger="5s") as service:
         with Held(path) as idle, Held(path) as in_flight:
             assert idle.ask().status == 200
-            in_flight.send("/slow/0.3")
+            in_flight.send("/gate")
             wait_for(lambda: in_flight_now(service) == 1, 20, what="a request in flight")
             (worker,) = pids(service)
             os.kill(worker, signal.SIGSTOP)  # from now on it accepts nobody
@@ -96,6 +97,7 @@ def test_clients_of_an_address_that_goes_are_answered_in_flight_and_in_the_queue
             reload(service, bind=["127.0.0.1:0"])
             assert not path.exists()
             os.kill(worker, signal.SIGCONT)
+            open_gate(service)
             assert in_flight.receive().status == 200
             for each in queued:
                 assert each.receive().status == 200
@@ -205,10 +207,11 @@ def test_concurrency_is_limited_from_the_next_generation_on(tmp_path: Path) -> N
     with running(tmp_path) as service:
         reload(service, limits__concurrency=1)
         with Held(place(service)) as slow:
-            slow.send("/slow/0.5")
+            slow.send("/gate")
             wait_for(lambda: in_flight_now(service) == 1, 20, what="a request in flight")
             refused = fetch(place(service))
             assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+            open_gate(service)
             assert slow.receive().status == 200
 
 

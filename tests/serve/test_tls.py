@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hitless.load import Load, Share, get
 from serve.certificates import make_certificate, organisation, trusting
-from serve.clients import Held, fetch, in_flight_now, place, reload, state, write_teller
+from serve.clients import Held, fetch, in_flight_now, open_gate, place, reload, state, write_teller
 from serve.service import running, wait_for
 from serve.test_changes import beside
 
@@ -27,13 +27,14 @@ def test_the_certificate_changes_and_requests_in_flight_are_answered(tmp_path: P
             assert idle.ask().json["scheme"] == "https"
             assert isinstance(idle.sock, ssl.SSLSocket)
             assert organisation(idle.sock) == "old"
-            busy.send("/slow/0.5")
+            busy.send("/gate")
             wait_for(lambda: in_flight_now(service) == 1, 20, what="a request in flight")
             reload(service, tls__certificate=str(new), tls__key=str(new_key))
             with Held(where, tls=client) as fresh:
                 assert isinstance(fresh.sock, ssl.SSLSocket)
                 assert organisation(fresh.sock) == "new"
                 assert fresh.ask().status == 200
+            open_gate(service)
             answer = busy.receive()
             assert (answer.status, answer.headers["connection"]) == (200, "close")
             idle.sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
