@@ -32,6 +32,8 @@ class Weight:
     """MiB."""
 
     rest: float
+    others: float
+    """At rest, without the main process: workers, and what they were forked from."""
     peak: float
     after: float
     main_rss: float
@@ -73,11 +75,12 @@ async def _one(peer: Peer, options: Options) -> Weight:
     async with running(peer, Setup(options.python, WORKERS, state_mb=STATE_MB)) as server:
         await wrk(f"{server.url}/touch", TOUCH_S)
         rest = await asyncio.to_thread(processes.memory, server.pid)
+        others = rest.pss - processes.pss(server.pid)
         main_rss = processes.rss(server.pid)
         peak = await _reloaded(server)
         await wrk(f"{server.url}/touch", TOUCH_S)
         after = await asyncio.to_thread(processes.memory, server.pid)
-        return Weight(rest.pss, peak, after.pss, main_rss)
+        return Weight(rest.pss, others, peak, after.pss, main_rss)
 
 
 async def _reloaded(server: Server) -> float:
@@ -103,6 +106,7 @@ def _row(peer: Peer, weight: Weight, single: float) -> Row:
     return {
         "server": peer.name,
         "at rest MiB": f"{weight.rest:.0f} ({weight.rest / single:.2f} ×)",
+        "without the main process MiB": f"{weight.others:.0f} ({weight.others / single:.2f} ×)",
         "peak in a reload MiB": f"{weight.peak:.0f} ({weight.peak / single:.2f} ×)",
         "after it MiB": f"{weight.after:.0f} ({weight.after / single:.2f} ×)",
         "main process RSS MiB": f"{weight.main_rss:.0f}",
