@@ -12,7 +12,6 @@ from hitless import __version__
 from hitless.change import JSON, ChangeInProgress, Event, JournalUnwritable, Outcome, Refused
 from hitless.control import ControlError, Handler, Request
 from hitless.serve.changes import AnyChange, Reload, Scale
-from hitless.serve.metrics import figures
 from hitless.serve.status import status
 from hitless.serve.supervisor import Stop, Supervisor
 
@@ -114,7 +113,7 @@ class Commands:
             "uptime_s": round(time.time() - self._began, 3),
             "busy": supervisor.transactions.busy,
             "applied_hash": current.settings_hash if current else None,
-            "attempted_hash": supervisor.attempted_hash,
+            "attempted_hash": supervisor.tally.attempted_hash,
             "last_outcome": _shown(supervisor.last_outcome),
             "watch": supervisor.watch.status(),
             **await status(supervisor.fleet, connections=20 if connections is None else int(connections)),
@@ -149,7 +148,7 @@ class Commands:
         return [entry.to_json() for entry in entries]
 
     async def metrics(self, request: Request) -> JSON:
-        return await figures(self._supervisor)
+        return await self._supervisor.figures()
 
     async def stop(self, request: Request) -> JSON:
         """Drains and ends; answered when everything has drained, just before the process exits."""

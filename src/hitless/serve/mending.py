@@ -10,15 +10,32 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-from hitless.change import Deadline, DeadlinePassed, Refused
+from hitless.change import Deadline, DeadlinePassed, Events, Refused
 from hitless.serve.crashes import Crashes
+from hitless.serve.drains import Drain
 from hitless.serve.generations import ServeGeneration
+from hitless.serve.listeners import Listeners
 from hitless.serve.workers import WorkerProcess
 
-if TYPE_CHECKING:
-    from hitless.serve.fleet import Fleet
+
+class Mended(Protocol):
+    """What a mender needs of the fleet."""
+
+    current: ServeGeneration | None
+    kept: ServeGeneration | None
+    drains: list[Drain]
+
+    @property
+    def events(self) -> Events: ...
+    @property
+    def listeners(self) -> Listeners: ...
+    @property
+    def retiring(self) -> set[int]: ...
+    def serving(self) -> list[WorkerProcess]: ...
+    def drain(self, generation: ServeGeneration, workers: Sequence[WorkerProcess], *, why: str) -> None: ...
+    def reaim(self, drains: Sequence[Drain]) -> None: ...
 
 
 class Mender:
@@ -27,7 +44,7 @@ class Mender:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        fleet: Fleet,
+        fleet: Mended,
         *,
         on_crash_loop: Callable[[ServeGeneration], None],
     ) -> None:

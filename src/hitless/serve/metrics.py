@@ -11,13 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hitless.change import Event
+from hitless.serve.fleet import Fleet
 from hitless.serve.status import REPORT_S
-
-if TYPE_CHECKING:
-    from hitless.serve.supervisor import Supervisor
 
 
 @dataclass(slots=True)
@@ -32,12 +30,15 @@ class Tally:
     """Seconds of each phase of the last change."""
     last_success: float = 0.0
     last_was_good: bool = True
+    attempted_hash: str | None = None
+    """Hash of the settings that were last attempted."""
     _kind: str = ""
 
     def note(self, event: Event) -> None:
         match event.name:
             case "change.started":
                 self._kind = str(event.fields.get("kind"))
+                self.attempted_hash = str(event.fields.get("attempted_hash") or "") or None
             case "change.committed" | "change.unchanged":
                 self._count("applied" if event.name.endswith("committed") else "unchanged", event)
                 self.last_success, self.last_was_good = event.at, True
@@ -70,9 +71,8 @@ class Tally:
             self.timings = {name: float(str(seconds)) for name, seconds in timings.items()}
 
 
-async def figures(supervisor: Supervisor) -> dict[str, Any]:
+async def figures(name: str, fleet: Fleet, tally: Tally) -> dict[str, Any]:
     """All figures, JSON-able. Counters include those of workers that are gone."""
-    fleet, tally = supervisor.fleet, supervisor.tally
     workers = fleet.workers()
     reports = await asyncio.gather(*(worker.report(limit=0, timeout_s=REPORT_S) for worker in workers))
     totals = Counter(fleet.totals)
@@ -80,7 +80,7 @@ async def figures(supervisor: Supervisor) -> dict[str, Any]:
         totals.update(worker.counters)
     current = fleet.current
     return {
-        "name": supervisor.name,
+        "name": name,
         "generation": current.number if current else 0,
         "workers": dict(Counter(worker.state.value for worker in workers)),
         "connections": sum(report["open"] for report in reports if report),
@@ -97,6 +97,6 @@ async def figures(supervisor: Supervisor) -> dict[str, Any]:
         "phase_seconds": tally.timings,
         "import_seconds": current.import_s if current else 0.0,
         "applied_hash": current.settings_hash if current else "",
-        "attempted_hash": supervisor.attempted_hash or "",
+        "attempted_hash": tally.attempted_hash or "",
         "started": tally.began,
     }

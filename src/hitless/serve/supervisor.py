@@ -94,9 +94,8 @@ class Supervisor:
             on_drain_ended=self._drain_ended,
         )
         self.transactions: Final = Transactions(journal, self.events)
-        self.scrape: Final = Scrape(lambda: figures(self))
+        self.scrape: Final = Scrape(self.figures)
         self.last_outcome: Outcome | None = None
-        self.attempted_hash: str | None = None
         self._hup: Final = Coalescer(self._reload_by_signal)
         self._stop: Final[asyncio.Future[Stop]] = loop.create_future()
         self._tasks: Final[set[asyncio.Task[Any]]] = set()
@@ -177,11 +176,15 @@ class Supervisor:
         Raises:
             ChangeInProgress: a change is being made.
         """
-        outcome = await self.change(Upgrade(self, python), requested_by=requested_by)
+        outcome = await self.change(Upgrade(self.fleet, self.freeze, python), requested_by=requested_by)
         if outcome.status is Status.APPLIED and self._control is not None:
             self._let_go = self._control.let_go()
             self._replacement.set_result(python)
         return outcome
+
+    async def figures(self) -> dict[str, Any]:
+        """See `hitless.serve.metrics`."""
+        return await figures(self.name, self.fleet, self.tally)
 
     def freeze(self) -> dict[str, Any]:
         """All that another program must know to go on from here."""
@@ -345,10 +348,8 @@ class Supervisor:
         self.logger.event(event)
         self.tally.note(event)
         faults.reach(event.name)
-        if event.name == "change.started":
-            self.attempted_hash = str(event.fields.get("attempted_hash") or "") or None
-            if event.fields.get("kind") == "reload":
-                self.notifier.reloading()
+        if event.name == "change.started" and event.fields.get("kind") == "reload":
+            self.notifier.reloading()
 
     async def _settings_changed(self, settings: ServeSettings, *, content: str | None) -> None:
         """`content`: hash of the files that the settings were read from, if they were."""

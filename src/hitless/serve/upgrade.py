@@ -15,15 +15,13 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from hitless import __version__
 from hitless.change import Deadline, Kind, Plan, Refused
+from hitless.serve.fleet import Fleet
 from hitless.serve.reaper import Exit, Reaper
-
-if TYPE_CHECKING:
-    from hitless.serve.supervisor import Supervisor
 
 FORMAT: Final = 1
 """Of the state; a program that does not know it refuses the rehearsal."""
@@ -49,12 +47,13 @@ class Upgrade:
 
     kind: Kind = "upgrade"
 
-    def __init__(self, supervisor: Supervisor, python: str) -> None:
-        self._supervisor: Final = supervisor
+    def __init__(self, fleet: Fleet, freeze: Callable[[], Mapping[str, Any]], python: str) -> None:
+        self._fleet: Final = fleet
+        self._freeze: Final = freeze
         self.python: Final = python
 
     def plan(self) -> Plan:
-        fleet = self._supervisor.fleet
+        fleet = self._fleet
         current = fleet.current
         if current is None or not fleet.is_settled:
             raise Refused("not_settled", "workers are being started; try again when they serve")
@@ -71,13 +70,13 @@ class Upgrade:
 
     async def prepare(self, plan: Plan, deadline: Deadline) -> None:  # noqa: ARG002
         """Raises Refused: the other program cannot go on from here."""
-        state = self._supervisor.freeze()
+        state = self._freeze()
         loud = [each for each in _channels(state) if not each["is_quiet"]]
         if loud:
             raise Refused(
                 "not_settled", f"process {loud[0]['pid']} does not read what it is told; is it stopped?"
             )
-        await _rehearse(self.python, state, self._supervisor.fleet.host.reaper, deadline.sooner(REHEARSAL_S))
+        await _rehearse(self.python, state, self._fleet.host.reaper, deadline.sooner(REHEARSAL_S))
 
     async def commit(self, plan: Plan, prepared: None) -> None:
         """Nothing swaps yet: see `replace`."""
