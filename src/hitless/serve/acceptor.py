@@ -54,6 +54,11 @@ class Acceptor:
         sock.setblocking(False)
         loop.add_reader(sock.fileno(), self._readable)
 
+    @property
+    def fd(self) -> int:
+        """Its descriptor; -1 when it is closed."""
+        return self._sock.fileno()
+
     def close(self) -> None:
         """Stops, after taking what waits in the queue at this moment: those clients have connected and expect an answer."""
         if not self._open:

@@ -16,7 +16,7 @@ import os
 import socket
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +41,10 @@ _AGAIN_S: Final = 0.05
 
 class ChannelClosed(Exception):
     """The process at the other end is gone."""
+
+
+class MessageTooLong(ValueError):
+    """It does not fit into a packet. Nothing of it was sent, and the channel goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,23 @@ def clip(text: str) -> str:
     return clipped
 
 
+def fitting(items: Iterable[Any]) -> list[Any]:
+    """As many of the first of these as fit into one message beside the other things that it says."""
+    fit, room = [], PACKET_BYTES * 3 // 4
+    for item in items:
+        room -= len(json.dumps(item)) + 1
+        if room < 0:
+            break
+        fit.append(item)
+    return fit
+
+
 def encode(kind: str, fields: dict[str, Any]) -> bytes:
-    return json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
+    """Raises MessageTooLong."""
+    packet = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
+    if len(packet) > PACKET_BYTES:
+        raise MessageTooLong(f"a message {kind} of {len(packet)} bytes; {PACKET_BYTES} fit into a packet")
+    return packet
 
 
 def decode(packet: bytes, fds: Sequence[int]) -> Message:
@@ -162,8 +181,19 @@ class AsyncChannel:
         """Sends, or queues behind what still waits for a slow reader. `keep` are sockets to be closed once sent.
 
         A message to a process that is gone is dropped: its death is reported by `on_closed`.
+
+        Raises:
+            MessageTooLong: the message, or the number of its descriptors; `keep` are closed.
         """
-        message = _Outgoing(encode(kind, fields), list(fds), list(keep))
+        if len(fds) > PACKET_DESCRIPTORS:
+            _Outgoing(b"", [], list(keep)).close()
+            raise MessageTooLong(f"a message {kind} with {len(fds)} descriptors; {PACKET_DESCRIPTORS} fit")
+        try:
+            packet = encode(kind, fields)
+        except MessageTooLong:
+            _Outgoing(b"", [], list(keep)).close()
+            raise
+        message = _Outgoing(packet, list(fds), list(keep))
         if not self._open:
             message.close()
             return
@@ -200,6 +230,7 @@ class AsyncChannel:
                 pass  # the reader sees the end of file, after whatever the process still said
             except OSError as error:
                 if error.errno not in _FOR_NOW:
+                    self._waiting.popleft().close()  # what follows it is not to wait for ever
                     raise
                 self._loop.call_later(_AGAIN_S, self._flush)
                 return

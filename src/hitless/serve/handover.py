@@ -71,6 +71,11 @@ class Giver:
             self.add_taker(sock)
 
     @property
+    def descriptors(self) -> list[int]:
+        """Its ends of the pairs; -1 for those that are closed."""
+        return [taker.fd for taker in self._takers]
+
+    @property
     def has_takers(self) -> bool:
         return any(not taker.retired for taker in self._takers)
 
@@ -136,6 +141,10 @@ class _Taker:
         self.retired = False
         sock.setblocking(False)
         loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def fd(self) -> int:
+        return self._sock.fileno()
 
     def send(self, number: int, connection: Giveable) -> bool:
         """Sends `connection`; False if the pair cannot take one now."""
@@ -212,6 +221,11 @@ class Taker:
         self._on_closed: Final = on_closed
         sock.setblocking(False)
         loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor; -1 when it is closed."""
+        return self._sock.fileno()
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:

@@ -23,6 +23,8 @@ from hitless.change import Refused, is_out_of_descriptors
 
 _TCP: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]/]*)):(?P<port>[0-9]{1,5})")
 SYSTEMD_FIRST_FD: Final = 3
+MOST: Final = 200
+"""Addresses: their descriptors travel to a worker in one message, and the kernel takes 253 of them."""
 PATH_BYTES: Final = 90
 """Longest path of a Unix socket: the kernel takes 107 bytes, and the socket has a longer name until it is ready."""
 
@@ -110,6 +112,10 @@ def addresses(binds: Iterable[str], *, systemd_fds: int | None, setting: str = "
             if address.key in found:
                 raise Refused("address_duplicate", f"{setting} names {text!r} twice", invalid=True)
             found[address.key] = address
+    if len(found) > MOST:
+        raise Refused(
+            "address_invalid", f"{setting} names {len(found)} addresses; {MOST} are possible", invalid=True
+        )
     return list(found.values())
 
 

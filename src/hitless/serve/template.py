@@ -132,7 +132,8 @@ def _fork(sock: socket.socket, message: Message, app: Any, config: dict[str, Any
     os.close(writer)
     pid = os.read(reader, 32)
     os.close(reader)
-    os.waitpid(child, 0)
+    with suppress(ChildProcessError):  # where the application ignores SIGCHLD the kernel has reaped it
+        os.waitpid(child, 0)
     for fd in message.fds:
         os.close(fd)
     channel.send(sock, "forked", worker=message["worker"], pid=int(pid or 0))

@@ -12,25 +12,27 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from hitless.serve import orphan
+from hitless.serve import children, orphan
 from hitless.serve import scoreboard as board
 from hitless.serve.acceptor import Acceptor
 from hitless.serve.boot import SHUTDOWN_S
-from hitless.serve.channel import MESSAGE_CHARS, AsyncChannel, Message, clip
+from hitless.serve.channel import MESSAGE_CHARS, AsyncChannel, Message, clip, fitting
 from hitless.serve.handover import Giver, Taker
 from hitless.serve.http.engine import Engine
 from hitless.serve.http.errors import StartupFailed
 from hitless.serve.http.facts import Facts, Listener
 from hitless.serve.http.options import HttpOptions
-from hitless.serve.worker_log import WorkerLog, print_line
+from hitless.serve.worker_log import WorkerLog, flush, print_line
 
 SLACK: Final = 2
 """Connections that a worker may have above the least loaded of its siblings."""
+
+MOST_DESCRIBED: Final = 1000
+"""Connections that are described one by one, however many are asked for; their number is always told."""
 
 BEAT_S: Final = 0.25
 """How often a worker writes its figures to the scoreboard."""
@@ -116,9 +118,9 @@ class Worker:
             async with asyncio.timeout(SHUTDOWN_S):
                 await self._engine.shutdown()
         except TimeoutError:
-            print(f"the application's shutdown took longer than {SHUTDOWN_S:g} s; left", file=sys.stderr)
+            print_line(f"the application's shutdown took longer than {SHUTDOWN_S:g} s; left")
         self._channel.send(
-            "drained", counters=self._counters(), cut=self._cut[:100], cut_count=len(self._cut)
+            "drained", counters=self._counters(), cut=fitting(self._cut[:100]), cut_count=len(self._cut)
         )
 
     # What the supervisor says
@@ -220,7 +222,7 @@ class Worker:
         self._channel.send(
             "report",
             number=message["number"],
-            connections=self._engine.describe(message["limit"]),
+            connections=fitting(self._engine.describe(min(message["limit"], MOST_DESCRIBED))),
             open=len(self._engine.connections),
             in_flight=self._engine.in_flight,
             counters=self._counters(),
@@ -228,6 +230,22 @@ class Worker:
 
     def _reopen_log(self, message: Message) -> None:
         reopen_log(message.fds[0])
+
+    def let_go_in_child(self) -> None:
+        """Runs in a process that the application has forked off this one, a pool of workers of its own, say.
+
+        Its copies of the sockets would keep the port from being free and clients from hearing that their connection was
+        closed, for as long as it lives. Their numbers stay taken, because objects that know them stay, too.
+        """
+        fds = [each.sock.fileno() for each in self._engine.connections]
+        fds += [acceptor.fd for acceptor in self._acceptors.values()]
+        fds += [taker.fd for taker in self._takers]
+        fds += self._giver.descriptors
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for fd in (self._channel.fd, *fds):
+            if fd >= 0:
+                os.dup2(null, fd, inheritable=False)
+        os.close(null)
 
     # What happens by itself
 
@@ -306,8 +324,7 @@ class Worker:
 
 def reopen_log(fd: int) -> None:
     """Standard output and error go to `fd` from now on; `fd` itself is closed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
@@ -349,9 +366,10 @@ def serve(sock: socket.socket, app: Any, config: dict[str, Any]) -> NoReturn:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         worker = Worker(loop, sock, app, config)
+        os.register_at_fork(after_in_child=worker.let_go_in_child)
         runner.run(worker.run())
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
+        children.end()
         # Not sys.exit(): threads of the application must not keep a drained worker alive.
         os._exit(0)
 

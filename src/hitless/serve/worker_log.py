@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,8 +19,19 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def print_line(line: str) -> None:
-    """One write per line, so that lines of several processes do not mix."""
-    os.write(2, line.encode("utf-8", "backslashreplace") + b"\n")
+    """One write per line, so that lines of several processes do not mix.
+
+    A line that cannot be written (the disk is full, whoever read the log is gone) is lost, and nothing else is.
+    """
+    with suppress(OSError):
+        os.write(2, line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def flush() -> None:
+    """Writes what the application has printed, if that can be done: it may have closed or replaced the streams."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
 
 
 class WorkerLog:
@@ -35,7 +47,7 @@ class WorkerLog:
         error = fields.pop("exc_info", None)
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         trace = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
-        sys.stderr.flush()
+        flush()
         if self._json:
             line = {"at": at, "level": level, "event": event, "pid": os.getpid(), **fields}
             print_line(json.dumps({**line, "traceback": trace} if trace else line, default=str))

@@ -29,6 +29,15 @@ Log = Callable[..., None]
 WILDCARDS = ("0.0.0.0", "::", "")
 
 
+SHOWN_BYTES = 200
+
+
+def _shown(target: bytes) -> str:
+    """The path, as far as it is worth showing: a client may have sent any length."""
+    path = target.partition(b"?")[0]
+    return path[:SHOWN_BYTES].decode("latin-1") + ("…" if len(path) > SHOWN_BYTES else "")
+
+
 def _silent(level: str, event: str, **fields: object) -> None:
     """Where nobody wants the log."""
 
@@ -309,7 +318,7 @@ class Engine:
             "state": connection.state.name.lower(),
             "kind": "idle" if exchange is None else exchange.kind_now(),
             "method": None if exchange is None else exchange.method,
-            "path": None if exchange is None else exchange.target.partition(b"?")[0].decode("latin-1"),
+            "path": None if exchange is None else _shown(exchange.target),
             "served": connection.served,
             "age_s": round(self.unix_now() - connection.opened, 3),
             "in_flight_s": None if exchange is None else round(self.now - exchange.since, 3),
