@@ -21,7 +21,8 @@ except ImportError as error:
     import json, socket
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.send(json.dumps({"kind": "failed", "reason": "interpreter_without_hitless", "message":
-        "%s cannot import hitless[serve]: %s; install it in that environment" % (sys.executable, error)}).encode())
+        "%s cannot import hitless[serve]: %s; install it: %s -m pip install 'hitless[serve]'"
+        % (sys.executable, error, sys.executable)}).encode())
     sys.exit(1)
 main(int(sys.argv[1]))
 """

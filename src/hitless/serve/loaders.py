@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, Literal
 
 Interface = Literal["asgi", "wsgi"]
@@ -148,7 +149,7 @@ def _contained(
 
 
 def _failed(reason: str, spec: str, error: BaseException) -> LoadFailed:
-    detail = "".join(traceback.format_exception(error))
+    detail = "".join(traceback.format_exception(type(error), error, _of_the_application(error.__traceback__)))
     if isinstance(error, SyntaxError) and error.filename is not None:
         text = f"{error.filename}:{error.lineno or 1}: {error.msg}"
     else:
@@ -161,6 +162,17 @@ def _said(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - whatever the application's own exception does when it is printed
         return "its message cannot be shown"
+
+
+def _of_the_application(trace: TracebackType | None) -> TracebackType | None:
+    """`trace` without the frames that lead into the application: ours, and the import machinery's."""
+    while trace is not None and _leads(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return trace
+
+
+def _leads(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or filename in (__file__, importlib.__file__)
 
 
 def _where(error: BaseException) -> str:

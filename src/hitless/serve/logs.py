@@ -9,6 +9,7 @@ The words are stable: tests and operators match them. Applications log as they l
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -79,6 +80,11 @@ class LogFile:
         if self.fd is not None:
             os.close(self.fd)
         self.fd = fd
+
+    def tell_starter(self, text: str) -> None:
+        """Writes to what was standard error at the start: whoever started the service may not look into `log.file`."""
+        with contextlib.suppress(OSError):
+            os.write(2 if self._first is None else self._first, text.encode(errors="backslashreplace"))
 
 
 def _open(path: str) -> int:

@@ -63,7 +63,11 @@ async def run(request: Request, environ: dict[str, str]) -> int:
     try:
         settings = source(request, environ).settings
         supervisor = _supervisor(request, settings, environ, open_journal(settings))
-        return await supervisor.run(settings, _control(settings, environ, supervisor))
+        code = await supervisor.run(settings, _control(settings, environ, supervisor))
+        if code and (outcome := supervisor.last_outcome) is not None:
+            told = f"hitless: not started ({outcome.reason})\n{outcome.message}\n{outcome.detail or ''}"
+            supervisor.log_file.tell_starter(told.rstrip() + "\n")
+        return code
     except Refused as error:
         print(f"hitless: {error.message}", file=sys.stderr)
         return int(ExitCode.INVALID if error.invalid else ExitCode.FAILED)
