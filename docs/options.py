@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from hitless.cli.flags import flag, keys
+from hitless.cli.flags import choices, flag, keys
 from hitless.serve.settings import ServeSettings
 
 HEAD = """\
 # Options of hitless serve
 
-Every option is a key of `hitless.toml`, a command-line flag, and an environment variable. Later ones win: default, file,
-environment, flag. `hitless check --explain` shows each value and where it came from. Unless it says otherwise, every option may
-change on reload.
+Every option is a key of `hitless.toml`, a command-line flag, and an environment variable; `app` may be written without its
+flag. Later ones win: default, file, environment, flag. `hitless check --explain` shows each value and where it came from. Unless
+it says otherwise, every option may change on reload.
 
 Times are seconds, or text such as `"250ms"`, `"20s"`, `"1m30s"`, `"2h"`; sizes are bytes, or `"64KiB"`, `"10MB"`. In the
 environment and in flags a list is written `a,b` or `["a", "b"]`; a flag for a list may be repeated. Tables such as `env` are
@@ -35,7 +35,9 @@ def rows() -> list[str]:
         default = (
             "required" if info.is_required() else f"`{_shown(info.get_default(call_default_factory=True))}`"
         )
-        found.append(f"| `{key}` | `{flag(key)}` | `{variable}` | {default} | {info.description} |")
+        values = ", ".join(f"`{value}`" for value in choices(info))
+        meaning = f"{info.description} ({values})" if values else info.description
+        found.append(f"| `{key}` | `{flag(key)}` | `{variable}` | {default} | {meaning} |")
     return found
 
 

@@ -14,7 +14,7 @@ from hitless.control import ControlError
 
 HELP = """Change a running Python service without losing a request.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or invalid configuration, 3 rejected (the old generation still serves),
+Exit codes: 0 done, 1 failed, 2 wrong usage or invalid configuration, 3 rejected (the old generation still serves), \
 4 deadline passed, 5 another change is in progress, 6 no such service.
 """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from hitless.change import JSON, Difference, Outcome
 from hitless.cli.output import console, errors, print_json
@@ -32,9 +33,16 @@ MARGIN_S = 15.0
 def add_to(app: typer.Typer) -> None:
     app.command()(reload)
     app.command()(rollback)
-    app.command()(scale)
+    app.command(cls=_Scale)(scale)
     app.command()(upgrade)
     app.command()(stop)
+
+
+class _Scale(TyperCommand):
+    """Its usage is written by hand: no framework knows of an optional argument before a required one."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return ["[OPTIONS]", "[NAME]", "WORKERS"]
 
 
 def reload(
@@ -53,20 +61,21 @@ def rollback(name: Name = None, timeout: Timeout = None, as_json: AsJson = False
 
 
 def scale(
-    name_or_workers: Annotated[
-        str, typer.Argument(metavar="[NAME] WORKERS", help="name of the service, if several run")
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME] WORKERS", help="name of the service if several run, and how many workers"
+        ),
     ],
-    workers: Annotated[int | None, typer.Argument(hidden=True)] = None,
     timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run WORKERS worker processes; the code stays what it is."""
-    name: str | None = name_or_workers
-    if workers is None:
-        if not name_or_workers.isdecimal():
-            raise typer.BadParameter("say how many workers: hitless scale NAME WORKERS")
-        name, workers = None, int(name_or_workers)
-    _change("scale", name, {"workers": workers, "timeout": timeout}, timeout_s=timeout, as_json=as_json)
+    """Run WORKERS worker processes; the code stays what it is. The next reload takes the configured number again."""
+    *names, workers = what
+    if len(names) > 1 or not workers.isdecimal():
+        raise typer.BadParameter("say how many workers: hitless scale NAME WORKERS")
+    name = names[0] if names else None
+    _change("scale", name, {"workers": int(workers), "timeout": timeout}, timeout_s=timeout, as_json=as_json)
 
 
 def upgrade(

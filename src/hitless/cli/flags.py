@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from rich.markup import escape
 
 Given = Mapping[str, Any]
+_PANELS = {"": "Service", "tls": "TLS"}
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -27,11 +30,26 @@ def flag(key: str) -> str:
     return "--" + key.replace(".", "-").replace("_", "-")
 
 
-def with_flags(
-    command: Callable[..., None], model: type[BaseModel], *, leave_out: frozenset[str] = frozenset()
-) -> Callable[..., None]:
+def choices(info: FieldInfo) -> tuple[str, ...]:
+    """The values that there are, if they can be counted up."""
+    return tuple(get_args(info.annotation)) if get_origin(info.annotation) is Literal else ()
+
+
+def default(info: FieldInfo) -> str | None:
+    """The value without the flag, as one would write it; None if it is not set."""
+    value = info.get_default(call_default_factory=True, validated_data={})
+    if value is None or value is PydanticUndefined:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | dict):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def with_flags(command: Callable[..., None], model: type[BaseModel]) -> Callable[..., None]:
     """`command(**own, given)` with one option per key of `model`; `given` holds those that were used, by key."""
-    fields = {key.replace(".", "__"): (key, info) for key, info in keys(model) if key not in leave_out}
+    fields = {key.replace(".", "__"): (key, info) for key, info in keys(model)}
 
     def run(**values: Any) -> None:
         given = {}
@@ -60,15 +78,22 @@ def with_flags(
 
 
 def _annotation(key: str, info: FieldInfo) -> Any:
-    panel = key.partition(".")[0].capitalize() if "." in key else "Service"
+    panel = _PANELS.get(table := key.rpartition(".")[0], table.capitalize())
+    about = escape(_help(info))
     if info.annotation is bool:
         name = f"{flag(key)}/--no-{key.replace('.', '-').replace('_', '-')}"
-        return Annotated[bool | None, typer.Option(name, help=info.description, rich_help_panel=panel)]
+        return Annotated[bool | None, typer.Option(name, help=about, rich_help_panel=panel)]
     kind = list[str] if _is_many(info) else str
     metavar = "KEY=VALUE" if get_origin(info.annotation) is dict else "VALUE"
-    return Annotated[
-        kind | None, typer.Option(flag(key), help=info.description, rich_help_panel=panel, metavar=metavar)
-    ]
+    return Annotated[kind | None, typer.Option(flag(key), help=about, rich_help_panel=panel, metavar=metavar)]
+
+
+def _help(info: FieldInfo) -> str:
+    *most, last = choices(info) or ("",)
+    usual = default(info)
+    notes = (f"{', '.join(most)} or {last}" if most else "", f"default: {usual}" if usual else "")
+    said = "; ".join(note for note in notes if note)
+    return f"{info.description} ({said})" if said else f"{info.description}"
 
 
 def _is_many(info: FieldInfo) -> bool:

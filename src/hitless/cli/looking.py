@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Group, RenderableType
@@ -68,11 +68,15 @@ def _status(answer: Any) -> RenderableType:
             )
         )
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("generation", "state", "worker", "pid", "connections", "in flight", "requests", "age"):
-        table.add_column(column, justify="left" if column in ("generation", "state") else "right")
+    for column in ("generation", "state", "worker", "pid", "open", "in flight", "requests", "age"):
+        justify: Literal["left", "right"] = "left" if column in ("generation", "state") else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
     for generation in answer["generations"]:
         _add_workers(table, generation)
     lines.append(table)
+    for generation in answer["generations"]:
+        if not generation["workers"] and generation["template_pid"]:
+            lines.append(Text(f"generation {generation['number']} is kept for rollback", style="dim"))
     for drain in answer["drains"]:
         lines += _drain(drain)
     return Group(*lines)
@@ -80,9 +84,8 @@ def _status(answer: Any) -> RenderableType:
 
 def _add_workers(table: Table, generation: Any) -> None:
     state = generation["state"]
-    if not generation["workers"]:
-        note = "kept for rollback" if generation["template_pid"] else state
-        table.add_row(str(generation["number"]), note, "", "", "", "", "", "")
+    if not generation["workers"] and not generation["template_pid"]:
+        table.add_row(str(generation["number"]), state, "", "", "", "", "", "")
     for worker in generation["workers"]:
         shown = worker["state"] if worker["answers"] else f"{worker['state']} (busy)"
         table.add_row(
@@ -141,27 +144,38 @@ def history(
     if as_json:
         print_json(rows)
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("when", "change", "asked by", "generation", "outcome", "what"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*_history_row(row))
-    console().print(table)
+    heads = ["when", "change", "generation", "asked by", "outcome"]
+    cells = [_history_row(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    out = console()
+
+    def line(row: list[str]) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+    out.print(line(heads), style="dim")
+    for row, shown in zip(rows, cells, strict=True):
+        out.print(line(shown), markup=False, style=None if row["reason"] is None else "red")
+        for each in _history_more(row):
+            out.print(f"  {each}", markup=False)
 
 
 def _history_row(row: Any) -> list[str]:
     plan = row["plan"]
-    differences = "; ".join(
-        str(Difference(each["key"], each["old"], each["new"])) for each in plan["differences"]
-    )
     return [
-        datetime.fromtimestamp(row["at"]).astimezone().isoformat(" ", "seconds"),
+        f"{datetime.fromtimestamp(row['at']).astimezone():%Y-%m-%d %H:%M:%S}",
         plan["kind"],
-        row["requested_by"],
         f"{plan['from_generation']} → {plan['to_generation']}",
+        row["requested_by"],
         f"{row['status']}" + (f" ({row['reason']})" if row["reason"] else ""),
-        (row["message"] or "").splitlines()[0] if row["reason"] else differences,
     ]
+
+
+def _history_more(row: Any) -> list[str]:
+    """Lines below a row: what differed, and why it was refused."""
+    differences = [
+        str(Difference(each["key"], each["old"], each["new"])) for each in row["plan"]["differences"]
+    ]
+    return [*differences, *((row["message"] or "").splitlines() if row["reason"] else ())]
 
 
 def metrics(name: Name = None, as_json: AsJson = False) -> None:

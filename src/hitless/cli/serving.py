@@ -24,7 +24,9 @@ Config = Annotated[
     str | None,
     typer.Option("--config", "-c", help="configuration file; hitless.toml in this directory if there is one"),
 ]
-App = Annotated[str | None, typer.Argument(help="module:attr, module:factory() or paste:FILE#name")]
+App = Annotated[
+    str | None, typer.Argument(metavar="APP", help="module:attr, module:factory() or paste:FILE#name")
+]
 Writable = Annotated[
     bool, typer.Option("--allow-writable", help="accept a configuration file that others may write")
 ]
@@ -33,14 +35,14 @@ DEFAULT_FILE = "hitless.toml"
 
 def add_to(app: typer.Typer) -> None:
     for command in (serve, check, unit):
-        app.command(command.__name__)(with_flags(command, ServeSettings, leave_out=frozenset({"app"})))
+        app.command(command.__name__)(with_flags(command, ServeSettings))
 
 
 def serve(
-    given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False
+    given: dict[str, Any], application: App = None, config: Config = None, allow_writable: Writable = False
 ) -> None:
     """Serve an application; everything about it can be changed while it runs."""
-    request = _request(given, app, config, allow_writable)
+    request = _request(given, application, config, allow_writable)
     _read(request)
     asked = json.dumps(
         {"config": request.config, "flags": dict(request.flags), "allow_writable": allow_writable}
@@ -51,14 +53,14 @@ def serve(
 
 def check(
     given: dict[str, Any],
-    app: App = None,
+    application: App = None,
     config: Config = None,
     allow_writable: Writable = False,
     show: Annotated[bool, typer.Option("--explain", help="show each value and where it comes from")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Check the configuration by the code that serve and reload run, and say all that is wrong."""
-    loaded = _read(_request(given, app, config, allow_writable))
+    loaded = _read(_request(given, application, config, allow_writable))
     rows = explain(loaded)
     if as_json:
         print_json(
@@ -79,10 +81,10 @@ def check(
 
 
 def unit(
-    given: dict[str, Any], app: App = None, config: Config = None, allow_writable: Writable = False
+    given: dict[str, Any], application: App = None, config: Config = None, allow_writable: Writable = False
 ) -> None:
     """Print a systemd unit for this service."""
-    request = _request(given, app, config, allow_writable)
+    request = _request(given, application, config, allow_writable)
     loaded = _read(request)
     typer.echo(unit_file(request, loaded.settings, executable=_executable()), nl=False)
 
@@ -94,6 +96,8 @@ def _executable() -> str:
 
 
 def _request(given: dict[str, Any], app: str | None, config: str | None, allow_writable: bool) -> Request:
+    if app is not None and given.get("app", app) != app:
+        raise typer.BadParameter(f"the application is said twice: {app} and --app {given['app']}")
     if app is not None:
         given = {**given, "app": app}
     if config is None and Path(DEFAULT_FILE).is_file():

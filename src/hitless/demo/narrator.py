@@ -86,9 +86,9 @@ def _seen(step: StepReport) -> str:
 def _table(report: DemoReport) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("step", no_wrap=True)
-    table.add_column("outcome")
-    for column in ("requests", "failed", "closed by\nthe server", "slowest"):
-        table.add_column(column, justify="right")
+    table.add_column("outcome", no_wrap=True)
+    for column in ("requests", "failed", "server closed", "slowest"):
+        table.add_column(column, justify="right", no_wrap=True)
     for step in report.steps:
         numbers = (
             str(step.requests),
@@ -96,7 +96,8 @@ def _table(report: DemoReport) -> Table:
             str(step.closed_by_server),
             f"{step.max_ms:.0f}\xa0ms",
         )
-        table.add_row(escape(step.name), escape(step.outcome), *numbers, style=None if step.ok else "red")
+        outcome = step.outcome.partition(",")[0].partition(":")[0]  # the rest was told with the step
+        table.add_row(escape(step.name), escape(outcome), *numbers, style=None if step.ok else "red")
     slowest = max((step.max_ms for step in report.steps), default=0.0)
     requests = sum(step.requests for step in report.steps)
     total = (str(requests), str(report.failed), str(report.closed_by_server), f"{slowest:.0f}\xa0ms")

@@ -41,7 +41,7 @@ class Log(Section):
         None, description="log file, re-opened on reload and on SIGUSR1; standard error if unset"
     )
     access: Literal["off", "common", "json"] = Field(
-        "off", description="access log: none, Common Log Format, or JSON"
+        "off", description="access log: none, the Common Log Format, or JSON objects"
     )
 
 
