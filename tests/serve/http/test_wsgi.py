@@ -438,3 +438,14 @@ async def test_an_upgrade_is_ignored(wsgi: Any) -> None:
     client = await (await wsgi(w_hello)).connect()
     assert (await client.ask(get("/", "Connection: Upgrade", "Upgrade: websocket"))).body == b"hello"
     assert (await client.ask()).body == b"hello"
+
+
+async def test_a_value_goes_out_without_the_space_around_it(wsgi: Any) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Set-Cookie", " a=1; Path=/"), ("Content-Length", "2 ")])
+        return [b"ok"]
+
+    client = await (await wsgi(app)).connect()
+    answer = await client.ask(get())
+    assert answer.body == b"ok"
+    assert b"\r\nset-cookie: a=1; Path=/\r\n" in answer.head

@@ -38,7 +38,7 @@ class FieldBlock:
         self.has: frozenset[bytes] = frozenset()
         kept: list[bytes] = []
         for name, value in fields:
-            low = field_name(name)
+            low, value = field_name(name), value.strip(b" \t")  # Django's cookies begin with a space
             act = _SPECIAL.get(low)
             if act is None or act(self, low, value):
                 kept.append(b"%b: %b\r\n" % (low, value))
