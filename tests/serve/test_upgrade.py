@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hitless.load import Load
+from serve.harm import Mortal, until, write_gated_app
 from serve.service import Service, running, wait_for, write_app
 
 
@@ -170,3 +174,108 @@ def test_no_descriptor_is_lost_or_left_by_upgrades(service: Service) -> None:
         else_say=lambda: (before, descriptors()),
     )
     assert descriptors() == before
+
+
+def test_what_is_refused_after_an_upgrade_names_the_generation_that_serves(service: Service) -> None:
+    assert service.command("upgrade").code == 0
+    (service.folder / "app.py").write_text("1 / 0")
+    result = service.reload()
+    assert result.code == 3
+    assert result.json["outcome"]["generation"] == 1
+    assert service.status()["last_outcome"]["reason"] == "import_failed"
+    assert service.command("upgrade").code == 0
+    assert service.status()["uptime_s"] > 1
+
+
+def moments(service: Service, number: signal.Signals, delays: Sequence[float]) -> None:
+    """Sends the signal at these moments after an upgrade was asked for."""
+    upgrade = subprocess.Popen(
+        [sys.executable, "-m", "hitless", "upgrade"], cwd=service.folder, env=service.environ
+    )
+    wait_for(lambda: "kind=upgrade" in service.log, 20, what="the upgrade begins")
+    began = time.monotonic()
+    for delay in delays:
+        time.sleep(max(0.0, began + delay - time.monotonic()))
+        os.kill(service.pid, number)
+    upgrade.wait(30)
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.3, 0.4, 0.6])
+def test_a_stop_in_the_middle_of_an_upgrade_is_not_lost(service: Service, delay: float) -> None:
+    control = service.folder / "run" / "hitless.sock"
+    assert control.exists()
+    moments(service, signal.SIGTERM, [delay])
+    assert service.wait(20) == 0, service.log
+    assert not control.exists()
+
+
+def test_reloads_asked_for_in_the_middle_of_an_upgrade_are_not_lost(service: Service) -> None:
+    service.configure(metrics__bind="127.0.0.1:0")
+    assert service.reload().code == 0
+    for _ in range(3):
+        before = service.status()["generation"]
+        service.folder.joinpath("log").write_text("")
+        moments(service, signal.SIGHUP, [number / 20 for number in range(16)])
+        wait_for(
+            lambda before=before: (
+                service.status()["generation"] > before and service.status()["busy"] is None
+            ),
+            30,
+            what="a reload",
+            else_say=lambda: service.log,
+        )
+    rows = service.command("history", "--json").json
+    assert all(row["status"] == "applied" for row in rows), rows
+    status = service.status()
+    assert len(status["generations"][0]["workers"]) == 2
+    assert "Traceback" not in service.log
+
+
+async def test_a_worker_that_dies_in_the_middle_of_an_upgrade_leaves_no_ghost(tmp_path: Path) -> None:
+    """What was just being started was never waited for by the next program, and stayed for good."""
+    write_gated_app(tmp_path)
+    service = Mortal(tmp_path)
+    service.configure(app="app:app", bind=["127.0.0.1:0"], state_dir=str(tmp_path / "state"), workers=2)
+    try:
+        service.start()
+        python = tmp_path / "slow-python"
+        python.write_text(f'#!/bin/sh\nsleep 0.5\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        service.close_gate("lifespan")
+        asked = asyncio.create_task(service.ask("upgrade", python=str(python)))
+        await asyncio.to_thread(service.await_log, "kind=upgrade")
+        os.kill(next(iter(service.workers())), signal.SIGKILL)
+        await service.somebody_at("lifespan")
+        assert (await asked)["outcome"]["status"] == "applied"
+        await asyncio.to_thread(service.await_log, "resumed")
+        service.open_gate("lifespan")
+        await until(lambda: len(service.workers()) == 2, "two workers")
+        states = [one["state"] for one in (await service.ask("status"))["generations"][0]["workers"]]
+        assert states == ["serving", "serving"]
+        assert len(service.processes()) == 4, "supervisor, template and two workers"
+        await service.ask("stop")
+        assert await asyncio.to_thread(service.wait) == 0
+        assert not service.processes()
+    finally:
+        service.end()
+        service.kill_all()
+
+
+def test_an_upgrade_goes_on_without_its_control_socket_and_a_signal_brings_it_back(service: Service) -> None:
+    """The next program could not begin, and the service ended."""
+    run = service.folder / "run"
+    python = service.folder / "removes-it"
+    python.write_text(f'#!/bin/sh\nrm -rf {run}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    service.command("upgrade", "--python", str(python))
+    service.await_log("resumed")
+    assert not run.exists()
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        shutil.rmtree(run, ignore_errors=True)
+        service.signal(number)
+        wait_for(
+            lambda: service.command("status").code == 0, 20, what="it is there", else_say=lambda: service.log
+        )
+    assert service.command("stop").code == 0
+    assert service.wait() == 0
+    assert not (run / "hitless.sock").exists()

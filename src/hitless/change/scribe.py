@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Final, TypeVar
@@ -42,7 +44,13 @@ class Scribe:
         self._journal: Final = journal
         self._events: Final = events
         # One thread, so that rows are written in the order in which they were asked for.
-        self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        # Without signals: where the process is replaced by another program, one that came to this thread would be lost.
+        self._thread: Final = ThreadPoolExecutor(
+            1,
+            thread_name_prefix="journal",
+            initializer=signal.pthread_sigmask,
+            initargs=(signal.SIG_BLOCK, signal.valid_signals()),
+        )
         self._unwritten: Final[deque[Callable[[], None]]] = deque(maxlen=UNWRITTEN_LIMIT)
 
     async def begin(self, plan: Plan, requested_by: str) -> int:
@@ -68,6 +76,11 @@ class Scribe:
     async def drained(self, row: int | None, drained: Drained) -> None:
         if row is not None:
             await self._write_sometime(lambda: self._journal.drained(row, **asdict(drained)))
+
+    async def flush(self) -> None:
+        """Try once more to write what could not be written."""
+        with suppress(JournalUnwritable):
+            await self._in_thread(self._write_unwritten)
 
     def close(self) -> None:
         """Try once more to write what could not be written; waits for it no longer than CLOSE_TIMEOUT_S."""

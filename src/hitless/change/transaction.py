@@ -107,6 +107,14 @@ class Transactions:
         """The generation that serves; 0 before the first start."""
         return self._generation
 
+    def resume(self, generation: int) -> None:
+        """This generation serves, since before this program began."""
+        self._generation = generation
+
+    async def flush(self) -> None:
+        """Write what the journal does not have yet, if it can be written."""
+        await self._scribe.flush()
+
     async def idle(self) -> None:
         """Wait until no change is in progress. No other task comes between its return and a `run` right after it."""
         while self._busy is not None:

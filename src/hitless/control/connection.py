@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 IDLE_TIMEOUT_S: Final = 300.0
 """For the next request to come."""
+FIRST_S: Final = 0.25
+"""For the first request of a client that has connected when the service ends."""
 WRITE_TIMEOUT_S: Final = 10.0
 """For an answer to be taken."""
 UNREAD_LIMIT: Final = 1024 * 1024
@@ -44,12 +46,20 @@ class Connection:
         self._ahead: Final[deque[bytes]] = deque()
         self._waiting: asyncio.Timeout | None = None
         self._is_finishing = False
+        self._has_asked = False
 
     def finish(self) -> None:
-        """End after the request that is being answered; at once if there is none."""
+        """End after the request that is being answered, or the first one, which is on its way; else at once."""
         self._is_finishing = True
         if self._waiting is not None:
-            self._waiting.reschedule(asyncio.get_running_loop().time())
+            self._waiting.reschedule(asyncio.get_running_loop().time() + self._patience_s)
+
+    @property
+    def _patience_s(self) -> float:
+        """For the next request to come."""
+        if not self._is_finishing:
+            return IDLE_TIMEOUT_S
+        return 0.0 if self._has_asked else FIRST_S
 
     async def run(self) -> None:
         try:
@@ -67,13 +77,15 @@ class Connection:
 
     async def _next_line(self) -> bytes:
         """The next complete line, or nothing if there will be none."""
-        if self._is_finishing:
+        if self._is_finishing and self._has_asked:
             return b""
         if self._ahead:
             return self._ahead.popleft()
         try:
-            async with asyncio.timeout(IDLE_TIMEOUT_S) as self._waiting:
-                return await self._read_line()
+            async with asyncio.timeout(self._patience_s) as self._waiting:
+                line = await self._read_line()
+                self._has_asked = True
+                return line
         except TimeoutError:
             return b""
         finally:

@@ -36,6 +36,14 @@ class ServiceLock:
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file still has its name; somebody else could lock another one else."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
+        except OSError:
+            return False
+
     def release(self) -> None:
         os.close(self.descriptor)
 

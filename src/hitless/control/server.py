@@ -73,12 +73,15 @@ class ControlServer:
             listener, lock = self._inherited
             self._lock = ServiceLock(self.path, lock)
             self._listener = socket.socket(fileno=listener)
-        self._listener.setblocking(False)
-        self._inode = self.path.stat().st_ino
+        self._inode = _inode(self.path)  # 0 if somebody has removed it
+        await self._accept(self._listener)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
         # From 3.13 on asyncio would remove the socket's file on close; whether that is right is decided here.
         own_files: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         self._server = await asyncio.start_unix_server(
-            self._serve, sock=self._listener, limit=messages.LINE_LIMIT, backlog=BACKLOG, **own_files
+            self._serve, sock=listener, limit=messages.LINE_LIMIT, backlog=BACKLOG, **own_files
         )
 
     @property
@@ -98,6 +101,33 @@ class ControlServer:
         if server is not None:
             server.close()
         return kept
+
+    async def take_back(self, kept: tuple[int, int]) -> None:
+        """There is no next program after all: accept again."""
+        listener, lock = kept
+        os.close(lock)
+        self._listener = socket.socket(fileno=listener)
+        await self._accept(self._listener)
+
+    async def renew(self) -> bool:
+        """Make the socket anew if its file was removed; returns whether it was.
+
+        Raises:
+            ServiceRunning: another living process has this socket now.
+            UnusablePath: the path is no good, or the directory is not safe.
+        """
+        if self._server is None or self._lock is None or _inode(self.path) == self._inode != 0:
+            return False
+        make_directory(self.path.parent)
+        if not self._lock.is_in_place:
+            lock = ServiceLock(self.path)
+            self._lock.release()
+            self._lock = lock
+        listener = _listen(self.path)
+        self._server.close()
+        self._listener, self._inode = listener, _inode(self.path)
+        await self._accept(listener)
+        return True
 
     async def stop_accepting(self) -> None:
         """Remove the socket; those who are connected are still answered."""

@@ -21,7 +21,6 @@ class Commands:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor: Final = supervisor
-        self._began: Final = time.time()
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -69,8 +68,8 @@ class Commands:
         supervisor = self._supervisor
         timeout = _number(request, "timeout")
         if request.params.get("wait") is False:
-            if supervisor.transactions.busy is not None:
-                raise ControlError("busy", f"{supervisor.transactions.busy} is in progress")
+            if supervisor.busy is not None:
+                raise ControlError("busy", str(ChangeInProgress(supervisor.busy)))
             supervisor.spawn(supervisor.change(change, requested_by=str(request.peer), timeout_s=timeout))
             return {
                 "outcome": None,
@@ -110,8 +109,8 @@ class Commands:
             "name": supervisor.name,
             "pid": os.getpid(),
             "version": __version__,
-            "uptime_s": round(time.time() - self._began, 3),
-            "busy": supervisor.transactions.busy,
+            "uptime_s": round(time.time() - supervisor.tally.began, 3),
+            "busy": supervisor.busy,
             "applied_hash": current.settings_hash if current else None,
             "attempted_hash": supervisor.tally.attempted_hash,
             "last_outcome": _shown(supervisor.last_outcome),

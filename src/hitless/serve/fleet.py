@@ -123,11 +123,18 @@ class Fleet:
         self.metrics_listeners.take_over(listeners.thaw(frozen["metrics_listeners"]))
         if frozen["kept"] is not None:
             self.kept = self._generations[frozen["kept"]]
-            self._probation = self._loop.call_later(frozen["probation_s"], self._probation_over)
+            self._probation = self._loop.call_later(frozen["probation_s"] or 0.0, self._probation_over)
+            if self.kept.template is None:  # it died in the last moment
+                self.drop_kept()
         workers = {worker.number: worker for worker in self.workers()}
         for each in frozen["drains"]:
             self.drains.append(Drain.thaw(self._loop, each, workers, on_end=self._drain_ended))
         self.host.reaper.reap()
+        for worker in self.workers():
+            if worker.state in (WorkerState.STARTING, WorkerState.READY):
+                worker.kill()  # nobody waits for it any more; if it was wanted, another one is started
+        for generation in list(self._generations.values()):
+            self._forget_if_over(generation)
         self.mender.mend()
 
     @property

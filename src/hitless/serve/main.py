@@ -92,7 +92,7 @@ async def resume(fd: int, environ: dict[str, str], *, rehearse: bool) -> int:
         return int(ExitCode.DONE)
     own(state)
     current = settings[state["fleet"]["current"]]
-    supervisor = _supervisor(request, current, environ, Journal(state["journal"]))
+    supervisor = _supervisor(request, current, environ, _journal_at(Path(state["journal"])))
     control = _control(current, environ, supervisor, inherited=(state["control"][0], state["control"][1]))
     return await supervisor.resume(state, control)
 
@@ -137,8 +137,12 @@ def state_directory(settings: ServeSettings, environ: Mapping[str, str]) -> Path
 
 def open_journal(settings: ServeSettings) -> Journal:
     """The journal of the service. Where it cannot be written, a temporary one: a full disk must not keep a service down."""
+    return _journal_at(state_directory(settings, os.environ) / "journal.sqlite")
+
+
+def _journal_at(path: Path) -> Journal:
     try:
-        return Journal(state_directory(settings, os.environ) / "journal.sqlite")
+        return Journal(path)
     except JournalUnwritable as error:
         substitute = Path(tempfile.mkdtemp(prefix="hitless-journal-")) / "journal.sqlite"
         print(f"hitless: {error}; this run's journal is {substitute}", file=sys.stderr)

@@ -55,12 +55,14 @@ class Tally:
             "deaths": self.deaths,
             "last_success": self.last_success,
             "last_was_good": self.last_was_good,
+            "attempted_hash": self.attempted_hash,
             "outcomes": [[*labels, count] for labels, count in self.outcomes.items()],
         }
 
     def thaw(self, frozen: Mapping[str, Any]) -> None:
         self.began, self.deaths = frozen["began"], frozen["deaths"]
         self.last_success, self.last_was_good = frozen["last_success"], frozen["last_was_good"]
+        self.attempted_hash = frozen["attempted_hash"]
         for kind, status, reason, count in frozen["outcomes"]:
             self.outcomes[kind, status, reason] = count
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +31,7 @@ from hitless.change import (
     Status,
     Transactions,
 )
-from hitless.control import ControlServer
+from hitless.control import ControlError, ControlServer
 from hitless.serve import faults
 from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source, at_the_place_of
 from hitless.serve.drains import KILL_AFTER_S, Drain
@@ -43,11 +44,15 @@ from hitless.serve.reaper import become_subreaper
 from hitless.serve.scrape import Scrape
 from hitless.serve.settings import ServeSettings
 from hitless.serve.systemd import Notifier
-from hitless.serve.upgrade import FORMAT, HANDLED, Upgrade, replace
+from hitless.serve.upgrade import FORMAT, HANDLED, Upgrade, are_quiet, replace
 from hitless.serve.watching import ConfigWatch
 
 LONGEST_CHANGE_S: Final = 86400.0
 """Outer bound of a change; `start.timeout` of the settings that it puts in place bounds it in fact."""
+
+
+SETTLED_S: Final = 5.0
+"""How long an upgrade waits for what is being started or told to processes at the moment of the swap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,15 @@ class Supervisor:
         self.config_file: Final = config_file
         self.request: Final = request
         """How the service was asked for, as JSON-able values."""
+        # Threads that may be alive when another program takes over, and would take signals with them (see Scribe).
+        loop.set_default_executor(
+            ThreadPoolExecutor(
+                4,
+                thread_name_prefix="look",
+                initializer=signal.pthread_sigmask,
+                initargs=(signal.SIG_BLOCK, signal.valid_signals()),
+            )
+        )
         self._unsubscribe: Final = self.events.subscribe(self._note)
         self.fleet: Final = Fleet(
             loop,
@@ -103,9 +117,13 @@ class Supervisor:
         self._early_drains: Final[list[Drain]] = []
         self._stopped: Final = asyncio.Event()
         self.stop_report: dict[str, Any] = {}
-        self._replacement: Final[asyncio.Future[str]] = loop.create_future()
+        self._replacement: asyncio.Future[str] = loop.create_future()
+        self._is_leaving = False
+        """Another program is about to go on: no change is begun any more."""
+        self._left_over: Final[list[signal.Signals]] = []
+        """Signals that the next program is to answer."""
         self._control: ControlServer | None = None
-        self._let_go: tuple[int, ...] = ()
+        self._let_go: tuple[int, int] | None = None
 
     async def run(self, settings: ServeSettings, control: ControlServer) -> int:
         """Starts, serves, stops. Returns the exit code of the process.
@@ -133,12 +151,20 @@ class Supervisor:
         self.fleet.host.log_fd = self.log_file.fd
         self.fleet.thaw(state["fleet"])
         self.tally.thaw(state["tally"])
+        current = self.fleet.current
+        assert current is not None
+        self.transactions.resume(current.number)
+        if state["last_outcome"] is not None:
+            self.last_outcome = Outcome.from_json(state["last_outcome"])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        await control.start()
+        for number in state["left_over"]:
+            os.kill(os.getpid(), number)
         try:
-            current = self.fleet.current
-            assert current is not None
-            await self._settings_changed(current.settings, content=None)
+            await control.start()
+        except ControlError as error:  # no reason to end a service that serves
+            self.events.emit("control.lost", why=error.message)
+        try:
+            await self._settings_changed(current.settings, content=state["watched"])
             self.events.emit(
                 "service.resumed", pid=os.getpid(), version=__version__, generation=current.number
             )
@@ -152,22 +178,47 @@ class Supervisor:
         self._control = control
         self._keep_alive()
         give_back()
-        awaited: set[asyncio.Future[Any]] = {self._stop, self._replacement}
-        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-        if self._replacement.done():
-            await self._replace(self._replacement.result(), control)
+        while not self._stop.done():
+            awaited: set[asyncio.Future[Any]] = {self._stop, self._replacement}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if self._replacement.done():
+                await self._replace(self._replacement.result(), control)
         await self._drain_all(await self._stop)
         return 0
 
     async def _replace(self, python: str, control: ControlServer) -> None:
-        await control.finish()
-        self.transactions.close()
+        """Returns only if this program goes on: it is told to stop meanwhile, or no other can be executed."""
+        finishing = self.loop.create_task(control.finish())
+        ended: set[asyncio.Future[Any]] = {finishing, self._stop}
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        finishing.cancel()  # no-op unless told to stop: who asked for that waits for its end
+        await self.transactions.flush()
+        patience = Deadline.after(SETTLED_S)
+        while not (patience.expired or self._stop.done()) and not (  # noqa: ASYNC110 - many processes, one moment
+            self.fleet.is_settled and are_quiet(self.freeze())
+        ):
+            await asyncio.sleep(SETTLED_S / 500)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
-            replace(python, self.freeze())
-        except OSError as error:
-            # Rehearsed a moment ago, and not to be had now. The same program goes on in its place.
-            self.events.emit("upgrade.failed", python=python, why=str(error))
-            replace(sys.executable, self.freeze())
+            for _ in range(8):  # what has arrived so far comes through the loop, and is answered or left over
+                await asyncio.sleep(0)
+            if not self._stop.done():
+                self._execute(python)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if self._let_go is not None:
+            await control.take_back(self._let_go)
+        self._let_go, self._is_leaving, self._replacement = None, False, self.loop.create_future()
+        while self._left_over:
+            os.kill(os.getpid(), self._left_over.pop())
+
+    def _execute(self, python: str) -> None:
+        """What was rehearsed a moment ago may not be had now: then the same program goes on in its place."""
+        for program in (python, sys.executable):
+            try:
+                replace(program, self.freeze())
+            except OSError as error:
+                self.events.emit("upgrade.failed", python=program, why=str(error))
 
     async def upgrade(self, python: str, *, requested_by: str) -> Outcome:
         """Lets another program take over this process, if it can. The swap follows the outcome; whoever connects
@@ -176,11 +227,26 @@ class Supervisor:
         Raises:
             ChangeInProgress: a change is being made.
         """
-        outcome = await self.change(Upgrade(self.fleet, self.freeze, python), requested_by=requested_by)
-        if outcome.status is Status.APPLIED and self._control is not None:
+        change = Upgrade(self.fleet, self.freeze, python, on_commit=self._leave)
+        try:
+            outcome = await self.change(change, requested_by=requested_by)
+        except BaseException:
+            self._is_leaving = False
+            raise
+        if outcome.status is Status.APPLIED and self._control is not None and not self._stop.done():
             self._let_go = self._control.let_go()
             self._replacement.set_result(python)
+        else:
+            self._is_leaving = False
         return outcome
+
+    def _leave(self) -> None:
+        self._is_leaving = True
+
+    @property
+    def busy(self) -> str | None:
+        """What is going on that no change can be begun beside, for people; None if one can."""
+        return "a stop" if self._stop.done() else "an upgrade" if self._is_leaving else self.transactions.busy
 
     async def figures(self) -> dict[str, Any]:
         """See `hitless.serve.metrics`."""
@@ -197,6 +263,9 @@ class Supervisor:
             "log": self.log_file.freeze(),
             "fleet": self.fleet.freeze(),
             "tally": self.tally.freeze(),
+            "last_outcome": None if self.last_outcome is None else self.last_outcome.to_json(),
+            "watched": self.watch.content,
+            "left_over": [int(number) for number in self._left_over],
             "control": self._let_go,
         }
 
@@ -222,8 +291,8 @@ class Supervisor:
         Raises:
             ChangeInProgress: another one is being made.
         """
-        if self._stop.done() or self._replacement.done():
-            raise ChangeInProgress("a stop" if self._stop.done() else "an upgrade")
+        if self.busy is not None:
+            raise ChangeInProgress(self.busy)
         faults.reach("change.requested")
         run: Any = self.transactions.run  # each change has a prepared type of its own
         outcome: Outcome = await run(
@@ -284,12 +353,16 @@ class Supervisor:
 
     async def _reload_by_signal(self) -> None:
         await self.transactions.idle()
-        if not self._stop.done():
+        if self._is_leaving:
+            self._left_over.append(signal.SIGHUP)
+        elif not self._stop.done():
+            await self._renew_control()
+            await self.transactions.idle()
             await self.change(Reload(self.fleet, self.source), requested_by="SIGHUP")
 
     async def _reload_by_watch(self, content: str) -> bool:
         await self.transactions.idle()
-        if self._stop.done() or content != self.watch.look():
+        if self.busy is not None or content != self.watch.look():
             return True
         self.events.emit("watch.changed", file=str(self.config_file), content=content[:12])
         return (await self.change(Reload(self.fleet, self.source), requested_by="watch")).is_good
@@ -297,7 +370,9 @@ class Supervisor:
     async def _scale_by_signal(self, step: int) -> None:
         await self.transactions.idle()
         current = self.fleet.current
-        if current is not None and not self._stop.done():
+        if self._is_leaving:
+            self._left_over.append(signal.SIGTTIN if step > 0 else signal.SIGTTOU)
+        elif current is not None and not self._stop.done():
             workers = max(1, current.settings.workers + step)
             await self.change(Scale(self.fleet, workers), requested_by="SIGTTIN" if step > 0 else "SIGTTOU")
 
@@ -366,7 +441,18 @@ class Supervisor:
         self.fleet.host.log_fd = self.log_file.fd
         self.fleet.reopen_log()
 
+    async def _renew_control(self) -> None:
+        """Somebody may have removed the control socket: a signal is the way to have it back."""
+        if self._control is None:
+            return
+        try:
+            if await self._control.renew():
+                self.events.emit("control.renewed", path=str(self._control.path))
+        except (ControlError, OSError) as error:
+            self.events.emit("control.lost", why=str(error))
+
     def reopen_log(self) -> None:
+        self.spawn(self._renew_control())
         current = self.fleet.current
         try:
             if current is not None:

@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from hitless import __version__
@@ -23,8 +24,8 @@ from hitless.change import Deadline, Kind, Plan, Refused
 from hitless.serve.fleet import Fleet
 from hitless.serve.reaper import Exit, Reaper
 
-FORMAT: Final = 1
-"""Of the state; a program that does not know it refuses the rehearsal."""
+FORMAT: Final = 2
+"""Of the state; a program that does not know it refuses the rehearsal. Another one whenever a key is added or goes."""
 
 REHEARSAL_S: Final = 30.0
 HANDLED: Final = frozenset(
@@ -47,8 +48,16 @@ class Upgrade:
 
     kind: Kind = "upgrade"
 
-    def __init__(self, fleet: Fleet, freeze: Callable[[], Mapping[str, Any]], python: str) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        freeze: Callable[[], Mapping[str, Any]],
+        python: str,
+        *,
+        on_commit: Callable[[], None],
+    ) -> None:
         self._fleet: Final = fleet
+        self._on_commit: Final = on_commit
         self._freeze: Final = freeze
         self.python: Final = python
 
@@ -76,10 +85,13 @@ class Upgrade:
             raise Refused(
                 "not_settled", f"process {loud[0]['pid']} does not read what it is told; is it stopped?"
             )
-        await _rehearse(self.python, state, self._fleet.host.reaper, deadline.sooner(REHEARSAL_S))
+        current = self._fleet.current
+        longest = REHEARSAL_S if current is None else min(REHEARSAL_S, current.settings.start.timeout)
+        await _rehearse(self.python, state, self._fleet.host.reaper, deadline.sooner(longest))
 
-    async def commit(self, plan: Plan, prepared: None) -> None:
-        """Nothing swaps yet: see `replace`."""
+    async def commit(self, plan: Plan, prepared: None) -> None:  # noqa: ARG002
+        """Nothing swaps yet: see `replace`. But from now on no other change is begun."""
+        self._on_commit()
 
     async def undo(self, plan: Plan, prepared: None) -> None:
         """Nothing was done."""
@@ -98,13 +110,15 @@ async def _rehearse(python: str, state: Mapping[str, Any], reaper: Reaper, deadl
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
+            start_new_session=True,
         )
         process.returncode = 0  # the reaper waits for it
         reaper.watch(process.pid, lambda how: None if ended.done() else ended.set_result(how))
         try:
             how = await deadline.wait(ended, "the rehearsal did not end")
         except BaseException:
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
         if not how.is_clean:
             output = os.pread(said, 1 << 16, 0).decode(errors="replace")[-ERROR_CHARS:].strip()
@@ -118,14 +132,13 @@ async def _rehearse(python: str, state: Mapping[str, Any], reaper: Reaper, deadl
 
 
 def replace(python: str, state: Mapping[str, Any]) -> None:
-    """Executes the other program in this process; returns only if that was not possible.
+    """Executes the other program in this process; the caller has blocked the signals (`HANDLED`).
 
     Raises:
-        OSError: why not. Signals are handled again, and descriptors close on exec again.
+        OSError: why not. Descriptors close on exec again.
     """
     given = _write(state)
     descriptors = [given, *_descriptors(state)]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     for fd in descriptors:
         os.set_inheritable(fd, True)
     try:
@@ -135,7 +148,6 @@ def replace(python: str, state: Mapping[str, Any]) -> None:
         for fd in descriptors:
             os.set_inheritable(fd, False)
         os.close(given)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def resumed(fd: int) -> dict[str, Any]:
@@ -178,9 +190,14 @@ def _channels(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield generation["template"]
 
 
+def are_quiet(state: Mapping[str, Any]) -> bool:
+    """Whether everything that was said to the processes of `state` has left."""
+    return all(each["is_quiet"] for each in _channels(state))
+
+
 def _descriptors(state: Mapping[str, Any]) -> list[int]:
     fleet = state["fleet"]
     listeners = [each["fd"] for each in (*fleet["listeners"], *fleet["metrics_listeners"])]
     logs = [fd for fd in state["log"].values() if fd is not None]
-    channels = [each["channel"] for each in _channels(state)]
+    channels = [each["channel"] for each in _channels(state) if each["channel"] is not None]
     return [*listeners, *channels, *logs, *state["control"], fleet["board"]]

@@ -30,9 +30,12 @@ class ConfigWatch:
         self._watcher: Watcher | None = None
         self._task: asyncio.Task[None] | None = None
         self._settings: tuple[float, float] | None = None
+        self.content: str | None = None
+        """Hash of the file's content that serves, if it is known."""
 
     def follow(self, settings: Reload, content: str | None) -> None:
         """Watches as `settings` say from now on; `content` is the hash of the file that they were read from."""
+        self.content = content or self.content
         wanted = (settings.interval, settings.settle) if settings.watch else None
         if wanted == self._settings:
             return

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -87,9 +87,10 @@ class WorkerProcess:
     # Passing it on to the supervisor that replaces this one
 
     def freeze(self) -> dict[str, Any] | None:
-        """What the next supervisor must know; None if it is gone, or nearly."""
-        if self._channel is None or not self._channel.is_open or self.exit is not None:
+        """What the next supervisor must know; None if it is gone."""
+        if self._channel is None or self.exit is not None:
             return None
+        is_open = self._channel.is_open
         return {
             "number": self.number,
             "row": self.row,
@@ -98,8 +99,10 @@ class WorkerProcess:
             "age_s": time.monotonic() - self.began,
             "may_have_accepted": self.may_have_accepted,
             "wants_to_retire": self.wants_to_retire,
+            "was_killed": self.was_killed,
+            "drained": None if self.drained is None else asdict(self.drained),
             "counters": self.counters,
-            "channel": self._channel.fd,
+            "channel": self._channel.fd if is_open else None,
             "is_quiet": self._channel.is_quiet,
         }
 
@@ -110,11 +113,16 @@ class WorkerProcess:
         self.may_have_accepted = frozen["may_have_accepted"]
         self.wants_to_retire = frozen["wants_to_retire"]
         self.counters = dict(frozen["counters"])
+        self.was_killed = frozen["was_killed"]
+        if frozen["drained"] is not None:
+            self.drained = Drained(**{**frozen["drained"], "cut": tuple(frozen["drained"]["cut"])})
         _settle(self.ready)
         if self.state is not WorkerState.READY:
             _settle(self.serving)
-        self.connect(socket.socket(fileno=frozen["channel"]))
-        self.started(frozen["pid"])
+        if frozen["channel"] is not None:
+            self.connect(socket.socket(fileno=frozen["channel"]))
+        if frozen["pid"]:
+            self.started(frozen["pid"])
 
     # What it is told
 
