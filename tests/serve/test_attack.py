@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from hitless.load import Load
 from serve.clients import Held, fetch
 from serve.harm import is_alive
 from serve.service import Service, running, wait_for, write_app
@@ -218,3 +222,82 @@ def test_bad_habits_of_an_application_at_its_import_stay_its_own(tmp_path: Path,
         assert service.command("stop").code == 0
         assert service.wait() == 0
         assert "died" not in (tmp_path / "own.log").read_text()
+
+
+class Ordeal:
+    """Operators who command at random, from several terminals at once, and signals between; every exit code is explained."""
+
+    EXPLAINED = frozenset(
+        # The third: the application is read while another terminal writes it.
+        {"import_failed", "not_settled", "attribute_missing", "nothing_to_roll_back_to"}
+    )
+
+    def __init__(self, service: Service, seed: int, seconds: float, *, wsgi: bool) -> None:
+        self.service, self.seed, self.wsgi = service, seed, wsgi
+        self.end = time.monotonic() + seconds
+        self.unexplained: list[tuple[str, int, str]] = []
+
+    async def terminal(self, number: int) -> None:
+        chance = random.Random(self.seed * 100 + number)
+        commands = ("reload", "reload", "break", "rollback", "scale", "upgrade", "status", "diff", "metrics")
+        while time.monotonic() < self.end:
+            name = chance.choice(commands)
+            if name == "break":
+                (self.service.folder / "app.py").write_text("1 / 0")
+            elif name == "reload":
+                write_app(
+                    self.service.folder, f"v{chance.random()}", wsgi=self.wsgi == (chance.random() < 0.7)
+                )
+            words = ["reload"] if name == "break" else [name]
+            words += [str(chance.randint(1, 5))] if name == "scale" else []
+            result = await asyncio.to_thread(self.service.command, *words, "--json")
+            if result.code not in (0, 5) and not (result.code == 3 and result.reason in self.EXPLAINED):
+                self.unexplained.append((name, result.code, result.out + result.err))
+            if name == "break":
+                write_app(self.service.folder, wsgi=self.wsgi)
+            await asyncio.sleep(chance.random() * 0.3)
+
+    async def signals(self) -> None:
+        chance = random.Random(self.seed)
+        names = ("SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGCHLD", "SIGSTOP", "storm")
+        while time.monotonic() < self.end:
+            await asyncio.sleep(chance.random() * 1.5)
+            name = chance.choice(names)
+            for _ in range(20 if name == "storm" else 1):
+                self.service.signal(signal.SIGHUP if name == "storm" else signal.Signals[name])
+            if name == "SIGSTOP":
+                await asyncio.sleep(chance.random())
+                self.service.signal(signal.SIGCONT)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", range(4))
+async def test_operators_at_random_lose_nobody_a_request_or_a_connection(tmp_path: Path, seed: int) -> None:
+    wsgi = seed % 2 == 1
+    write_app(tmp_path, wsgi=wsgi)
+    settings = {"drain__timeout": "20s", "start__probation": "3s", "metrics__bind": "127.0.0.1:0"}
+    with running(tmp_path, workers=2, **settings) as service:
+        host, port = service.address
+        async with Load(f"http://{host}:{port}", clients=200, think=(0, 0.5), seed=seed) as load:
+            await load.warm(30)
+            ordeal = Ordeal(service, seed, 60.0, wsgi=wsgi)
+            await asyncio.gather(*map(ordeal.terminal, range(3)), ordeal.signals())
+        report = await load.stop()
+        assert report.failed == 0, report.as_json()
+        assert report.closed_by_server == 0
+        assert report.connections == (1,) * 200
+        assert not ordeal.unexplained
+        await asyncio.to_thread(
+            wait_for,
+            lambda: service.status()["busy"] is None and len(service.status()["generations"]) == 1,
+            60,
+            what="calm",
+        )
+        (serving,) = service.status()["generations"]
+        assert [one["state"] for one in serving["workers"]] == ["serving"] * serving["wanted_workers"]
+        rows = service.command("history", "--json", "-n", "1000").json
+        assert all(row["status"] for row in rows), "none is left open"
+        assert "died" not in service.log
+        assert service.command("stop").code == 0
+        assert service.wait() == 0

@@ -136,7 +136,9 @@ class Transactions:
         """
         if self._busy is not None:
             raise ChangeInProgress(self._busy)
-        self._busy = f"a {change.kind} (asked for by {requested_by})"
+        self._busy = (
+            f"{'an' if change.kind == 'upgrade' else 'a'} {change.kind} (asked for by {requested_by})"
+        )
         attempt = _Attempt(
             change, self._scribe, self._events, generation=self._generation, deadline_s=deadline_s
         )

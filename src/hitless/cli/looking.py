@@ -35,19 +35,23 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show generations, workers, connections, and what each drain waits for."""
-    with ControlClient(find(name)) as service:
-        params = {"connections": connections}
-        if not watch:
-            answer: Any = service.call("status", params)
-            if as_json:
-                print_json(answer)
-            else:
-                console().print(_status(answer))
-            return
-        with Live(console=console(), auto_refresh=False) as live:
-            while True:
-                live.update(_status(service.call("status", params)), refresh=True)
-                time.sleep(REFRESH_S)
+    where = find(name)
+
+    def ask() -> Any:
+        with ControlClient(where) as service:  # a new one each time: an upgrade of the service ends them
+            return service.call("status", {"connections": connections})
+
+    if not watch:
+        answer = ask()
+        if as_json:
+            print_json(answer)
+        else:
+            console().print(_status(answer))
+        return
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            live.update(_status(ask()), refresh=True)
+            time.sleep(REFRESH_S)
 
 
 def _status(answer: Any) -> RenderableType:
