@@ -25,7 +25,7 @@ from hitless.serve.channel import AsyncChannel, Message
 from hitless.serve.reaper import Exit, Reaper
 from hitless.serve.settings import ServeSettings
 
-IMPORT_NICENESS: Final = 10
+IMPORT_NICENESS: Final = 5
 """Priority of a template while it imports, where the priority can be restored: requests go first."""
 
 _NOT_INHERITED: Final = (
