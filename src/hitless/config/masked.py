@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
-
 from hitless.change import JSON
-from hitless.config.plain import leaves, plain
+from hitless.config.plain import Leaf
 from hitless.config.secrets import shown
 
 
-def masked(settings: BaseModel) -> dict[str, JSON]:
-    """As `plain`, with `***` for each secret and for each password in a URL."""
-    data = plain(settings)
-    for leaf in leaves(settings):
-        table: Any = data
+def masked(leaves: Iterable[Leaf]) -> dict[str, JSON]:
+    """The tables that the leaves came from, with `***` for each secret and for each password in a URL."""
+    whole: dict[Any, Any] = {}
+    for leaf in leaves:
+        table = whole
         *above, last = leaf.path
         for part in above:
-            table = table[part]
+            table = table.setdefault(part, {})
         table[last] = shown(leaf.value, is_secret=leaf.is_secret)
-    return data
+    found: dict[str, JSON] = _listed(whole)
+    return found
+
+
+def _listed(table: Any) -> Any:
+    """Lists where the keys are positions."""
+    if not isinstance(table, dict) or not table:
+        return table
+    if isinstance(next(iter(table)), int):
+        return [_listed(item) for item in table.values()]
+    return {key: _listed(item) for key, item in table.items()}

@@ -38,11 +38,14 @@ class Prepared:
 
 
 class Reconfiguration(Generic[S]):
-    """From the current generation to one with the settings of `wish`."""
+    """From the current generation, with the settings `applied`, to one with those of `wish`."""
 
-    def __init__(self, parts: Parts, wish: Wish[S] | Refused, kind: Kind, number: int) -> None:
+    def __init__(
+        self, parts: Parts, wish: Wish[S] | Refused, applied: Wish[S] | None, *, kind: Kind, number: int
+    ) -> None:
         self._parts: Final = parts
         self._wish: Final = wish
+        self._applied: Final = applied
         self._kind: Final = kind
         self._number: Final = number
         self._before: Final[Snapshot[S] | None] = parts.leases.current
@@ -64,12 +67,12 @@ class Reconfiguration(Generic[S]):
             kind=self._kind,
             from_generation=before.number if before else 0,
             to_generation=self._number,
-            differences=wish.differences,
-            applied_hash=wish.applied_hash,
+            differences=wish.differences(self._applied),
+            applied_hash=self._applied.hash if self._applied is not None else None,
             attempted_hash=wish.hash,
             steps=draft.steps(),
             settings=wish.masked,
-            changes_nothing=before is not None and wish.is_same and draft.changes_nothing,
+            changes_nothing=wish.is_same(self._applied) and draft.changes_nothing,
         )
 
     async def prepare(self, plan: Plan, deadline: Deadline) -> Prepared:

@@ -116,7 +116,7 @@ class Commands:
             "version": __version__,
             "uptime_s": round(time.time() - service.began, 3),
             "busy": service.busy,
-            "applied_hash": service.applied_hash,
+            "applied_hash": None if service.applied is None else service.applied.hash,
             "attempted_hash": service.attempted_hash,
             "last_outcome": None if last is None else last.to_json(),
             "generation": service.transactions.generation,

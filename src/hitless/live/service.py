@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -29,7 +30,6 @@ from hitless.change import (
     Transactions,
 )
 from hitless.config import ConfigError, Loaded, Source, load
-from hitless.config.plain import leaves
 from hitless.live.change import Reconfiguration
 from hitless.live.closing import Closer
 from hitless.live.commands import Commands
@@ -43,7 +43,7 @@ from hitless.live.threads import in_thread
 from hitless.live.triggers import Hangup, Triggers
 from hitless.live.veil import Veil
 from hitless.live.watching import Watching
-from hitless.live.wish import Wish, wish
+from hitless.live.wish import Wish
 
 if TYPE_CHECKING:
     from hitless.live.runtime import Runtime
@@ -70,13 +70,13 @@ class Service(Generic[S]):
         self.events: Final[Events] = runtime.events
         self.began: Final = time.time()
         self.last_outcome: Outcome | None = None
-        self.applied_hash: str | None = None
+        self.applied: Wish[S] | None = None
         self.attempted_hash: str | None = None
         self.stragglers: Final = Stragglers()
         self.parts: Final = self._parts(graph)
         self.journal, self._temporary = _journal(runtime.name, triggers)
         self.transactions: Final = Transactions(self.journal, self.events)
-        self._before: S | None = None
+        self._before: Wish[S] | None = None
         self._reading: str | None = None
         self._is_stopping = False
         self.hangup: Final = Hangup(self._reload_by_signal)
@@ -170,11 +170,11 @@ class Service(Generic[S]):
         return await self._change("reload", settings, requested_by=requested_by, timeout_s=timeout_s)
 
     async def rollback(self, *, requested_by: str, timeout_s: float | None = None) -> Outcome:
-        return await self._change("rollback", self._before, requested_by=requested_by, timeout_s=timeout_s)
+        return await self._change("rollback", None, requested_by=requested_by, timeout_s=timeout_s)
 
     def plan(self, settings: S) -> Plan:
         """Raises Refused."""
-        return self._reconfiguration("reload", self._wish(settings, None)).plan()
+        return self._reconfiguration("reload", Wish.of(settings)).plan()
 
     async def read_plan(self) -> Plan:
         """What a reload would do now. Raises Refused."""
@@ -216,7 +216,7 @@ class Service(Generic[S]):
         before = self.parts.leases.current
         if isinstance(asked, Wish):
             self.attempted_hash = asked.hash
-            self.parts.veil.learn(leaves(asked.settings))
+            self.parts.veil.learn(asked.leaves)
         outcome = await self.transactions.run(
             change, requested_by=requested_by, deadline_s=timeout_s or self.parts.limits.change_s
         )
@@ -224,8 +224,7 @@ class Service(Generic[S]):
         for drain in self.parts.drains.running:
             drain.change = drain.change or (outcome.change if before is drain.snapshot else None)
         if outcome.status is Status.APPLIED and isinstance(asked, Wish):
-            self.applied_hash = asked.hash
-            self._before = before.settings if before is not None else None
+            self._before, self.applied = self.applied, asked
             if before is not None:
                 await self.parts.hooks.committed(before.settings, asked.settings)
         if self._watching is not None and change.kind != "rollback":
@@ -233,10 +232,11 @@ class Service(Generic[S]):
         return outcome
 
     async def _asked(self, kind: Kind, settings: S | None) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
-        if settings is not None:
-            return self._wish(settings, None), None
         if kind == "rollback":
-            return Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to"), None
+            nowhere = Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
+            return self._before or nowhere, None
+        if settings is not None:
+            return await in_thread(partial(Wish.of, settings), "compare settings"), None
         return await self._read()
 
     async def _read(self) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
@@ -252,16 +252,12 @@ class Service(Generic[S]):
 
     def _load(self) -> tuple[Wish[S], Loaded[S]]:
         loaded = load(self.runtime.model, *self.sources)
-        return self._wish(loaded.settings, loaded.hash), loaded
-
-    def _wish(self, settings: S, hash: str | None) -> Wish[S]:  # noqa: A002
-        current = self.parts.leases.current
-        return wish(
-            settings, None if current is None else current.settings, applied_hash=self.applied_hash, hash=hash
-        )
+        return Wish.of(loaded.settings), loaded
 
     def _reconfiguration(self, kind: Kind, asked: Wish[S] | Refused) -> Reconfiguration[S]:
-        return Reconfiguration(self.parts, asked, kind, self.transactions.generation + 1)
+        return Reconfiguration(
+            self.parts, asked, self.applied, kind=kind, number=self.transactions.generation + 1
+        )
 
     async def _reload_by_signal(self) -> None:
         await self.idle()

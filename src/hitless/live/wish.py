@@ -1,16 +1,18 @@
-"""Settings that somebody wants in force, beside those that are: what differs, and how it may be written down."""
+"""Settings that somebody wants in force, and what is told of them: each fact is found once, however large they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
 from hitless.change import JSON, Difference, digest
-from hitless.config import diff, plain
+from hitless.config import plain
+from hitless.config.diff import differences
 from hitless.config.masked import masked
+from hitless.config.plain import Leaf, leaves
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -19,23 +21,19 @@ S = TypeVar("S", bound=BaseModel)
 class Wish(Generic[S]):
     settings: S
     hash: str
-    applied_hash: str | None
-    """Hash of the settings that serve."""
-    differences: tuple[Difference, ...]
-    masked: Mapping[str, JSON]
+    leaves: tuple[Leaf, ...] = field(repr=False)
+    masked: Mapping[str, JSON] = field(repr=False)
     """The settings without their secrets, for the journal."""
-    is_same: bool
-    """Whether they are the settings that serve."""
 
+    @classmethod
+    def of(cls, settings: S) -> Wish[S]:
+        data = plain(settings)
+        found = tuple(leaves(settings, data))
+        return cls(settings, digest(data), found, masked(found))
 
-def wish(settings: S, current: S | None, *, applied_hash: str | None, hash: str | None = None) -> Wish[S]:  # noqa: A002
-    """`hash` is that of the settings, where it is known already."""
-    is_same = current is not None and settings == current
-    return Wish(
-        settings,
-        hash or digest(plain(settings)),
-        applied_hash,
-        () if is_same or current is None else diff(current, settings),
-        masked(settings),
-        is_same,
-    )
+    def differences(self, before: Wish[S] | None) -> tuple[Difference, ...]:
+        """What is not as it was."""
+        return () if before is None else differences(before.leaves, self.leaves)
+
+    def is_same(self, before: Wish[S] | None) -> bool:
+        return before is not None and before.settings == self.settings
