@@ -47,13 +47,15 @@ class Assembly:
             tasks[node_id] = asyncio.create_task(self._one(node_id, tasks))
         if not tasks:
             return
+        done: set[asyncio.Task[None]] = set()
         try:
-            await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
+            done, _ = await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
         finally:
+            # Now: those that are cancelled because of it fail as well.
+            failures = [error for task in done if not task.cancelled() and (error := task.exception()) is not None]
             await _ended(tasks)
-        for task in tasks.values():
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+        if failures:
+            raise failures[0]
 
     async def close(self) -> None:
         """Close everything that was built and is not closed yet."""

@@ -67,4 +67,6 @@ class Signature:
         return self._hints
 
     def _read(self, names: Mapping[str, Any]) -> Mapping[str, Any]:
-        return get_type_hints(self._target, localns=dict(names), include_extras=True)
+        # A class may need another instance of itself, and has no name yet while it is declared.
+        known = {self._maker.__name__: self._maker, **names}
+        return get_type_hints(self._target, localns=known, include_extras=True)
