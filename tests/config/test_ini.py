@@ -89,7 +89,10 @@ whatever = is not enabled
 def test_files_of_the_directory_come_after_the_file_and_before_interpolation(tmp_path: Path) -> None:
     more = tmp_path / "cinder.conf.d"
     more.mkdir()
-    for name, text in {"10.conf": "[DEFAULT]\nmy_ip = 1.1.1.1\n", "20.conf": "[DEFAULT]\nmy_ip = 2.2.2.2\n"}.items():
+    for name, text in {
+        "10.conf": "[DEFAULT]\nmy_ip = 1.1.1.1\n",
+        "20.conf": "[DEFAULT]\nmy_ip = 2.2.2.2\n",
+    }.items():
         (more / name).write_text(text)
         (more / name).chmod(0o644)
     loaded = read(tmp_path, "[DEFAULT]\nmy_ip = 0.0.0.0\n[database]\nconnection = $my_ip\n")
@@ -104,8 +107,14 @@ def test_files_of_the_directory_come_after_the_file_and_before_interpolation(tmp
         ("[DEFAULT]\nmy_ip\n", ["cinder.conf:2: expected key = value"]),
         ("my_ip = 1\n", ["cinder.conf:1: stands before the first [section]"]),
         ("[DEFAULT\n", ["cinder.conf:1: a section is written [name]"]),
-        ("[DEFAULT]\n  x\n", ["cinder.conf:2: an indented line goes on with a value, and there is none before it"]),
-        ("[DEFAULT]\nmy_ip = $nope\n", ["cinder.conf:2: my_ip: $nope stands for nothing; there is no such option"]),
+        (
+            "[DEFAULT]\n  x\n",
+            ["cinder.conf:2: an indented line goes on with a value, and there is none before it"],
+        ),
+        (
+            "[DEFAULT]\nmy_ip = $nope\n",
+            ["cinder.conf:2: my_ip: $nope stands for nothing; there is no such option"],
+        ),
         ("[DEFAULT]\nmy_ip = $my_ip\n", ["cinder.conf:2: my_ip: its $ references go in a circle"]),
         ("[DEFAULT]\nenabled_backends = x\n", ["cinder.conf:2: enabled_backends: there is no section [x]"]),
         (
@@ -123,7 +132,9 @@ def test_files_of_the_directory_come_after_the_file_and_before_interpolation(tmp
         ("[DEFAULT]\ndebug = maybe\n", ['cinder.conf:2: debug: expected true or false, got "maybe"']),
     ],
 )
-def test_what_oslo_config_lets_through_is_refused_by_line(tmp_path: Path, text: str, problems: list[str]) -> None:
+def test_what_oslo_config_lets_through_is_refused_by_line(
+    tmp_path: Path, text: str, problems: list[str]
+) -> None:
     assert refusal(tmp_path, text) == problems
 
 
@@ -132,4 +143,6 @@ def test_a_key_that_stands_several_times_is_a_list(tmp_path: Path) -> None:
 
 
 def test_defaults_of_the_model_can_be_referred_to(tmp_path: Path) -> None:
-    assert read(tmp_path, "[database]\nconnection = db@$my_ip\n").settings.database.connection == "db@127.0.0.1"
+    assert (
+        read(tmp_path, "[database]\nconnection = db@$my_ip\n").settings.database.connection == "db@127.0.0.1"
+    )

@@ -38,7 +38,9 @@ def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
     assert settings.accounts["a"].password.get_secret_value() == "s3cret!"
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "there is no such file"), ("", "is empty"), ("\n", "is empty")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "there is no such file"), ("", "is empty"), ("\n", "is empty")]
+)
 def test_a_secret_file_that_is_no_good_is_refused_by_the_line_that_names_it(
     tmp_path: Path, content: str | None, message: str
 ) -> None:
@@ -53,14 +55,22 @@ def test_a_secret_file_that_is_no_good_is_refused_by_the_line_that_names_it(
 
 def test_neither_the_difference_nor_what_is_kept_shows_a_secret(tmp_path: Path) -> None:
     def settings(secret: str) -> Settings:
-        data = {"accounts": {"a": {"name": "x", "password": secret, "urls": [f"db://u:{secret}@h"]}, "b": {"password": ""}}}
+        data = {
+            "accounts": {
+                "a": {"name": "x", "password": secret, "urls": [f"db://u:{secret}@h"]},
+                "b": {"password": ""},
+            }
+        }
         return Settings.model_validate(data)
 
     old, new = settings("first-secret"), settings("second-secret")
     shown = json.dumps([each.to_json() for each in diff(old, new)]) + json.dumps(masked(leaves(new)))
     assert "secret" not in shown
     assert masked(leaves(new)) == {
-        "accounts": {"a": {"name": "x", "password": "***", "urls": ["db://u:***@h"]}, "b": {"name": "", "password": "***", "urls": []}}
+        "accounts": {
+            "a": {"name": "x", "password": "***", "urls": ["db://u:***@h"]},
+            "b": {"name": "", "password": "***", "urls": []},
+        }
     }
 
 

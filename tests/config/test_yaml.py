@@ -50,7 +50,10 @@ def test_a_value_is_what_yaml_1_2_says(text: str, value: object) -> None:
     [
         ("a: 1\nb: 2\na: 3\n", "x.yaml:3: a stands here and on line 1; keep one"),
         ("a: {b: 1, b: 2}\n", "x.yaml:1: b stands here and on line 1; keep one"),
-        ("a: !!python/object:os.system {}\n", "x.yaml:1: the tag tag:yaml.org,2002:python/object:os.system is not"),
+        (
+            "a: !!python/object:os.system {}\n",
+            "x.yaml:1: the tag tag:yaml.org,2002:python/object:os.system is not",
+        ),
         ("a: &a\n  <<: *a\n", "x.yaml:2: merge keys (<<) are not taken"),
         ("a: &a [*a]\n", "x.yaml:1: an alias stands inside of what it stands for"),
         ("a: 1\n---\nb: 2\n", "x.yaml:2: is not YAML"),
@@ -75,10 +78,12 @@ def test_a_few_lines_cannot_stand_for_millions_of_values() -> None:
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
+    refused = ""
     try:
         parse_yaml(text, "x.yaml")
     except ConfigError as error:
-        assert str(error).startswith("x.yaml")
+        refused = str(error)
+    assert refused == "" or refused.startswith("x.yaml")
 
 
 def test_settings_are_refused_by_the_line_of_the_file(tmp_path: Path) -> None:

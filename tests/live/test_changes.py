@@ -48,7 +48,9 @@ async def test_only_the_resource_whose_settings_changed_is_rebuilt(new: New, wor
     assert world.steps == ["open driver b 3", "close driver b 2"]
 
 
-async def test_what_was_built_with_a_rebuilt_resource_is_rebuilt_and_closed_before_it(new: New, world: World) -> None:
+async def test_what_was_built_with_a_rebuilt_resource_is_rebuilt_and_closed_before_it(
+    new: New, world: World
+) -> None:
     runtime = new()
     declare(runtime, world)
     await runtime.start(settings=settings(a="1"))

@@ -117,10 +117,16 @@ def hook_of_nothing(runtime: Runtime[Settings]) -> None:
         (unknown_setting, ["driver: url: there is no setting database.urll; did you mean database.url?"]),
         (missing, ["driver: thing: no resource and no table of settings is a Thing; declare one"]),
         (not_annotated, ["driver: thing: has no annotation; say what it is"]),
-        (ambiguous, [r'driver: a: A is provided by one (.*), two (.*); say which with Needs("one") or Needs("two")']),
+        (
+            ambiguous,
+            [r'driver: a: A is provided by one (.*), two (.*); say which with Needs("one") or Needs("two")'],
+        ),
         (circle, [r"one (.*) needs two (.*) needs one (.*): a circle"]),
         (twice, [r"unknown_setting is declared at .* already; give it a name="]),
-        (each_without_per, ["driver: key: Each and EachKey need per=", "driver: each: Each and EachKey need per="]),
+        (
+            each_without_per,
+            ["driver: key: Each and EachKey need per=", "driver: each: Each and EachKey need per="],
+        ),
         (per_of_no_mapping, ["driver: per: database is no mapping"]),
         (one_of_many, [r"manager: a: driver (.*) has one instance per key of backends; ask for a Mapping"]),
         (misnamed, ["manager: driver: there is no resource named drivr; did you mean driver?"]),
@@ -130,7 +136,9 @@ def hook_of_nothing(runtime: Runtime[Settings]) -> None:
         (hook_of_nothing, ["on_change: there is no setting levle; did you mean level?"]),
     ],
 )
-async def test_what_does_not_fit_is_told_with_its_line(new: New, declare: Declare, messages: list[str]) -> None:
+async def test_what_does_not_fit_is_told_with_its_line(
+    new: New, declare: Declare, messages: list[str]
+) -> None:
     runtime = new()
     declare(runtime)
     with pytest.raises(DeclarationError) as caught:
@@ -194,5 +202,8 @@ async def test_a_lease_of_what_does_not_exist_says_what_does(new: New) -> None:
     with pytest.raises(UnknownResource, match=r"there is no driver\[z\] in generation 1; there are: x, y"):
         async with runtime.lease(A, key="z"):
             pass
-    with pytest.raises(UnknownResource, match=r"driver has one instance per key; say key=, one of: x, y"), runtime.lease(A):
+    with (
+        pytest.raises(UnknownResource, match=r"driver has one instance per key; say key=, one of: x, y"),
+        runtime.lease(A),
+    ):
         pass

@@ -28,7 +28,9 @@ def declare(runtime: Runtime[Settings], world: World, **quiesce: Any) -> None:
 
     @runtime.resource(exclusive="port:{port}", quiesce=Quiesce(**quiesce), timeouts=Timeouts(build_s=1))
     class OfListener(Listener):
-        def __init__(self, port: Annotated[int, Setting("port")], level: Annotated[str, Setting("level")]) -> None:
+        def __init__(
+            self, port: Annotated[int, Setting("port")], level: Annotated[str, Setting("level")]
+        ) -> None:
             assert not any(name.startswith(f"port {port}") for name in world.still_open), "the port is in use"
             if level == "bad":
                 raise OSError("cannot listen")
@@ -92,6 +94,7 @@ async def test_the_old_is_opened_again_when_the_new_does_not_start(new: New, wor
 async def test_users_finish_first_and_new_ones_wait_for_the_new(new: New, world: World) -> None:
     runtime = new()
     declare(runtime, world)
+    told = Told(runtime)
     await runtime.start(settings=Settings())
     seen: list[str] = []
 
@@ -106,7 +109,7 @@ async def test_users_finish_first_and_new_ones_wait_for_the_new(new: New, world:
     lease = runtime.action("serving", Server)
     async with lease as server:
         change = asyncio.create_task(runtime.reload(Settings(level="debug")))
-        await _until(lambda: runtime.leases.gate is not None)
+        await told.wait_for("resource.quiescing")
         with runtime.lease(Listener) as inside:
             assert inside.use()  # nested in a user: it must be able to finish
         async with asyncio.timeout(5):
@@ -139,6 +142,7 @@ async def test_users_that_do_not_finish_are_named_and_nothing_is_stopped(new: Ne
 async def test_the_queue_of_those_who_wait_is_bounded_in_length_and_in_time(new: New, world: World) -> None:
     runtime = new()
     declare(runtime, world, queue_limit=1, wait_s=0.05, drain_s=5.0)
+    told = Told(runtime)
     await runtime.start(settings=Settings())
 
     async def use() -> None:
@@ -147,7 +151,7 @@ async def test_the_queue_of_those_who_wait_is_bounded_in_length_and_in_time(new:
 
     async with runtime.lease(Listener):
         change = asyncio.create_task(runtime.reload(Settings(level="debug")))
-        await _until(lambda: runtime.leases.gate is not None)
+        await told.wait_for("resource.quiescing")
         first = _elsewhere(use())
         await _until(lambda: runtime.leases.gate is not None and runtime.leases.gate.waiting == 1)
         with pytest.raises(QueueFull, match="1 wait already for OfListener, OfServer"):
@@ -170,14 +174,18 @@ async def test_an_action_that_did_not_name_it_is_told_that_it_was_replaced(new: 
     await runtime.start(settings=Settings())
     async with runtime.lease(Other):
         await runtime.reload(Settings(level="debug"))
-        with pytest.raises(Replaced, match="OfListener of generation 1 was stopped while this action went on"):
+        with pytest.raises(
+            Replaced, match="OfListener of generation 1 was stopped while this action went on"
+        ):
             async with runtime.lease(Listener):
                 pass
     async with runtime.lease(Listener) as listener:
         assert listener.use() == "port 80 debug"
 
 
-async def test_one_that_still_drains_is_waited_for_when_its_port_is_wanted_again(new: New, world: World) -> None:
+async def test_one_that_still_drains_is_waited_for_when_its_port_is_wanted_again(
+    new: New, world: World
+) -> None:
     runtime = new()
     declare(runtime, world)
     told = Told(runtime)
@@ -185,7 +193,7 @@ async def test_one_that_still_drains_is_waited_for_when_its_port_is_wanted_again
     async with runtime.lease(Listener) as old:
         await runtime.reload(Settings(port=81))
         back = asyncio.create_task(runtime.reload(Settings(port=80)))
-        await _until(lambda: runtime.leases.gate is not None)
+        await told.wait_for("resource.quiescing")
         assert old.use()
     assert (await back).status is Status.APPLIED
     await told.wait_for("generation.drained", 2)

@@ -36,7 +36,9 @@ def declare(runtime: Runtime[Settings], world: World) -> None:
 
     @runtime.resource(per="backends", timeouts=QUICK)
     class OfDriver(Driver):
-        def __init__(self, key: Annotated[str, EachKey()], backend: Annotated[Backend, Each()], pool: Pool) -> None:
+        def __init__(
+            self, key: Annotated[str, EachKey()], backend: Annotated[Backend, Each()], pool: Pool
+        ) -> None:
             if backend.url == "raises":
                 raise ConnectionError("cannot connect to db://user:hunter22@host")
             super().__init__(world, f"{key} {backend.url}")
@@ -68,13 +70,19 @@ async def failed(runtime: Runtime[Settings], world: World, wanted: Settings) -> 
 @pytest.mark.parametrize(
     ("url", "reason", "message"),
     [
-        ("raises", "build_failed", "OfDriver[a] could not be built: ConnectionError: cannot connect to db://user:***@host"),
+        (
+            "raises",
+            "build_failed",
+            "OfDriver[a] could not be built: ConnectionError: cannot connect to db://user:***@host",
+        ),
         ("unhealthy", "unhealthy", "OfDriver[a] is not healthy: warm returned False"),
         ("warm raises", "unhealthy", "OfDriver[a] is not healthy: OSError: no route"),
         ("warm hangs", "deadline_passed", "OfDriver[a] did not become healthy within 0.1 s"),
     ],
 )
-async def test_a_build_that_fails_changes_nothing(new: New, world: World, url: str, reason: str, message: str) -> None:
+async def test_a_build_that_fails_changes_nothing(
+    new: New, world: World, url: str, reason: str, message: str
+) -> None:
     runtime = new()
     declare(runtime, world)
     await runtime.start(settings=settings(a="1"))
@@ -85,12 +93,19 @@ async def test_a_build_that_fails_changes_nothing(new: New, world: World, url: s
     assert __file__ in text
 
 
-async def test_a_build_that_hangs_in_a_thread_is_given_up_and_closed_when_it_comes(new: New, world: World) -> None:
+async def test_a_build_that_hangs_in_a_thread_is_given_up_and_closed_when_it_comes(
+    new: New, world: World
+) -> None:
     runtime = new()
-    go_on = threading.Event()
+    go_on, closed = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
     @runtime.resource(timeouts=QUICK)
     class Slow(Thing):
+        def close(self) -> None:
+            super().close()
+            loop.call_soon_threadsafe(closed.set)
+
         def __init__(self, url: Annotated[str, Setting("database.url")]) -> None:
             if url == "hangs":
                 go_on.wait(10)
@@ -102,8 +117,7 @@ async def test_a_build_that_hangs_in_a_thread_is_given_up_and_closed_when_it_com
     assert outcome.message.startswith("Slow was not built within 0.1 s")
     go_on.set()
     async with asyncio.timeout(5):
-        while not world.closed["hangs"]:
-            await asyncio.sleep(0.001)
+        await closed.wait()
     assert world.still_open == {"db://one": 1}
 
 
@@ -170,7 +184,9 @@ async def test_a_circle_that_the_settings_make_is_refused(new: New, world: World
             super().__init__(world, f"{key} {backend.url}")
 
     def wanted(**sources: str | None) -> Settings:
-        return Settings(backends={key: Backend(url="1", replica_of=source) for key, source in sources.items()})
+        return Settings(
+            backends={key: Backend(url="1", replica_of=source) for key, source in sources.items()}
+        )
 
     await runtime.start(settings=wanted(a=None, b="a"))
     assert world.steps == ["open a 1", "open b 1"]
@@ -190,7 +206,9 @@ async def test_an_update_is_taken_back_when_a_later_one_fails(new: New, world: W
 
     @runtime.resource(per="backends", timeouts=QUICK)
     class Updated(Driver):
-        def __init__(self, key: Annotated[str, EachKey()], pool: Annotated[int, Setting("database.pool")]) -> None:
+        def __init__(
+            self, key: Annotated[str, EachKey()], pool: Annotated[int, Setting("database.pool")]
+        ) -> None:
             super().__init__(world, f"{key} 1")
             self.key, self.pool = key, pool
 
@@ -241,7 +259,10 @@ async def test_a_first_generation_that_cannot_be_built_leaves_nothing(new: New, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[database]\nurl = 'two'\npassword = 'file:/nowhere/secret'\n", ":3: database.password: the secret file"),
+        (
+            "[database]\nurl = 'two'\npassword = 'file:/nowhere/secret'\n",
+            ":3: database.password: the secret file",
+        ),
         ("[database]\nurl = 'two", ":2: is not TOML"),
         ("", ": is empty; it was perhaps cut off"),
         ("port = 'http'\nlevel = 3\n", ":1: port: expected a whole number"),
@@ -258,7 +279,11 @@ async def test_a_file_that_is_no_good_changes_nothing(
     await runtime.start(TomlFile(path))
     path.write_text(text)
     outcome = await runtime.reload()
-    assert (outcome.status, outcome.reason, outcome.invalid) == (Status.REJECTED, "configuration_invalid", True)
+    assert (outcome.status, outcome.reason, outcome.invalid) == (
+        Status.REJECTED,
+        "configuration_invalid",
+        True,
+    )
     assert outcome.message.startswith(f"{path}{message}")
     async with runtime.lease(Driver, key="a") as driver:
         assert driver.use() == "a 1"
@@ -283,11 +308,15 @@ async def test_secrets_are_in_no_log_no_difference_and_no_journal(
     def wanted(url: str, password: str) -> Settings:
         return Settings.model_validate({"database": {"url": url, "password": password}})
 
-    await runtime.start(settings=wanted("db://u:correct-horse@h", "correct-horse"), triggers=Triggers(state_dir=tmp_path))
+    await runtime.start(
+        settings=wanted("db://u:correct-horse@h", "correct-horse"), triggers=Triggers(state_dir=tmp_path)
+    )
     await runtime.reload(wanted("db://u:battery-staple@h", "battery-staple"))
     outcome = await runtime.reload(wanted("bad", "battery-staple"))
     await runtime.stop()
-    everything = json.dumps([event.to_json() for event in told.events], default=str) + caplog.text + str(outcome)
+    everything = (
+        json.dumps([event.to_json() for event in told.events], default=str) + caplog.text + str(outcome)
+    )
     everything += "".join(path.read_bytes().decode("latin1") for path in tmp_path.iterdir())
     assert "refused ***" in everything
     assert "correct-horse" not in everything

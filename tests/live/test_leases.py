@@ -94,7 +94,9 @@ async def test_a_lease_is_given_back_when_its_block_fails_or_is_cancelled(new: N
     assert world.closed == {"info": 1}
 
 
-async def test_a_leaked_lease_is_reported_with_the_line_that_took_it_and_waited_for(new: New, world: World) -> None:
+async def test_a_leaked_lease_is_reported_with_the_line_that_took_it_and_waited_for(
+    new: New, world: World
+) -> None:
     runtime = new(limits=Limits(drain_s=0.05))
     declare(runtime, world)
     told = Told(runtime)

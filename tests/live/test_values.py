@@ -53,7 +53,12 @@ async def test_a_cache_is_cleared_when_what_it_reads_has_changed(new: New, world
 
     await runtime.start(settings=Settings())
     assert [quota("a"), quota("a"), quota("b")] == ["a db://one", "a db://one", "b db://one"]
-    assert [await slow("c"), await slow("c"), await slow("d"), await slow("c")] == ["c info", "c info", "d info", "c info"]
+    assert [await slow("c"), await slow("c"), await slow("d"), await slow("c")] == [
+        "c info",
+        "c info",
+        "d info",
+        "c info",
+    ]
     assert asked == ["a", "b", "c", "d", "c"]
     asked.clear()
     await runtime.reload(Settings(port=1))

@@ -52,7 +52,9 @@ class Assembly:
             done, _ = await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
         finally:
             # Now: those that are cancelled because of it fail as well.
-            failures = [error for task in done if not task.cancelled() and (error := task.exception()) is not None]
+            failures = [
+                error for task in done if not task.cancelled() and (error := task.exception()) is not None
+            ]
             await _ended(tasks)
         if failures:
             raise failures[0]

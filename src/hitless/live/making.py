@@ -160,8 +160,14 @@ async def called(function: Callable[..., object], *given: object, name: str, **n
     """Call foreign code: a coroutine function on the loop, anything else in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(*given, **named)
-    result = await in_thread(partial(function, *given, **named), name)
+    result = await in_thread(partial(function, *given, **named), name, late=_unwanted)
     return await result if inspect.isawaitable(result) else result
+
+
+def _unwanted(result: object) -> None:
+    """Nobody waits any more for what a function returned: a coroutine that is not run would warn."""
+    if inspect.iscoroutine(result):
+        result.close()
 
 
 async def _begin(

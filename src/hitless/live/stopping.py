@@ -50,6 +50,7 @@ class Stopping:
             if each.phase is Phase.ACTIVE:
                 each.move(Phase.DRAINING)
                 self._paused.append(each)
+        self._parts.events.emit("resource.quiescing", resources=[str(each.id) for each in self._instances])
         deadline = deadline.sooner(policy.drain_s)
         if not await self._parts.drains.until(snapshots, lambda: not self._users(gate), deadline, every=True):
             held = self._users(gate)
