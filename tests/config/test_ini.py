@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from hitless.config import ConfigError, IniFile, Loaded, load
+from hitless.config import ConfigError, IniFile, Loaded, Multi, load
 
 
 class Section(BaseModel):
@@ -31,6 +32,7 @@ class Cinder(Section):
     my_ip: str = "127.0.0.1"
     debug: bool = False
     hosts: list[str] = []
+    hooks: Annotated[list[str], Multi()] = []
     database: Database = Database()
     backends: dict[str, Backend] = {}
 
@@ -138,8 +140,9 @@ def test_what_oslo_config_lets_through_is_refused_by_line(
     assert refusal(tmp_path, text) == problems
 
 
-def test_a_key_that_stands_several_times_is_a_list(tmp_path: Path) -> None:
-    assert read(tmp_path, "[DEFAULT]\nhosts = a\nhosts = b\n").settings.hosts == ["a", "b"]
+def test_of_a_key_that_stands_several_times_the_last_counts_or_all_do(tmp_path: Path) -> None:
+    settings = read(tmp_path, "[DEFAULT]\nhosts = a\nhosts = b,c\nhooks = a\nhooks = b,c\n").settings
+    assert (settings.hosts, settings.hooks) == (["b", "c"], ["a", "b,c"])
 
 
 def test_defaults_of_the_model_can_be_referred_to(tmp_path: Path) -> None:

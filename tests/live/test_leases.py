@@ -128,6 +128,31 @@ async def test_a_leaked_lease_may_be_closed_anyway(new: New, world: World) -> No
     assert await seen(runtime) == ("debug", "debug")
 
 
+async def test_a_stop_closes_under_leases_that_are_not_given_back_in_time(new: New, world: World) -> None:
+    runtime = new(limits=Limits(drain_s=0.05))
+    declare(runtime, world)
+    await runtime.start(settings=Settings())
+    with runtime.lease(Driver):
+        await runtime.reload(Settings(level="debug"))
+        await runtime.stop()
+        assert world.closed == world.opened
+        with pytest.raises(NotRunning, match="has been started already"):
+            await runtime.start(settings=Settings())
+        with pytest.raises(NotRunning):
+            await asyncio.get_running_loop().create_task(seen(runtime), context=Context())
+
+
+async def test_a_lease_is_taken_once(new: New, world: World) -> None:
+    runtime = new()
+    declare(runtime, world)
+    await runtime.start(settings=Settings())
+    with runtime.lease(Driver) as driver, runtime.lease(Driver) as same:
+        assert same is driver
+    lease = runtime.lease(Driver)
+    with lease, pytest.raises(RuntimeError, match="is held already"), lease:
+        pass
+
+
 async def test_without_a_runtime_there_is_no_lease(new: New) -> None:
     runtime = new()
     with pytest.raises(NotRunning, match="start it first"):

@@ -6,7 +6,7 @@ from hitless.config.diff import diff
 from hitless.config.directory import ConfDirectory
 from hitless.config.document import Data, Document
 from hitless.config.explain import Row, explain
-from hitless.config.ini import IniFile
+from hitless.config.ini import IniFile, Multi
 from hitless.config.keys import KeyPath, dotted
 from hitless.config.load import Loaded, load
 from hitless.config.plain import plain
@@ -32,6 +32,7 @@ __all__ = [
     "KeyPath",
     "Layer",
     "Loaded",
+    "Multi",
     "Origin",
     "Problem",
     "Row",

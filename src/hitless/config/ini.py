@@ -31,9 +31,16 @@ from hitless.config.ini_lines import DEFAULT_SECTION, Entry, read_lines
 from hitless.config.interpolation import Interpolation
 from hitless.config.keys import KeyPath
 from hitless.config.problems import ConfigError, Problem
-from hitless.config.schema import Shape, item_of, section_of, settings_of, shape_of
+from hitless.config.schema import item_of, section_of, settings_of
 from hitless.config.sources import Layer, Origin
 from hitless.config.text import value_of, values_of
+
+
+@dataclass(frozen=True, slots=True)
+class Multi:
+    """On a list, `Annotated[list[str], Multi()]`: each value that the key has is one item (oslo.config's MultiOpt).
+    Without it a list is one value with commas, and the last one counts (ListOpt).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +149,9 @@ class _Reading:
         info = self._info(path)
         if info is None:
             return self._interpolated(entry)
-        is_list = shape_of(info.annotation, info.metadata) is Shape.LIST
-        if is_list and len(entry.texts) > 1:
+        if any(isinstance(each, Multi) for each in info.metadata):
             return values_of([self._interpolated(entry, index) for index in range(len(entry.texts))], info)
-        return value_of(self._interpolated(entry).strip() if is_list else self._interpolated(entry), info)
+        return value_of(self._interpolated(entry), info)
 
     def _info(self, path: KeyPath) -> FieldInfo | None:
         known = self._settings.get(tuple(str(part) for part in path))

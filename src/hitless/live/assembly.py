@@ -35,6 +35,7 @@ class Assembly:
         }
         self.built: Final[list[Instance]] = []
         """Each after those that it needs."""
+        self._is_closed = False
 
     async def build(self, ids: Collection[NodeId]) -> None:
         """Build and warm these.
@@ -60,7 +61,8 @@ class Assembly:
             raise failures[0]
 
     async def close(self) -> None:
-        """Close everything that was built and is not closed yet."""
+        """Close everything that was built and is not closed yet, and what comes after this by being late."""
+        self._is_closed = True
         await self._parts.closer.close([each for each in self.built if each.phase is Phase.WARMING])
 
     async def _one(self, node_id: NodeId, tasks: Tasks) -> None:
@@ -73,6 +75,9 @@ class Assembly:
         links = linked(wanted.links[node_id], self.instances)
         async with self._parts.slots:
             instance = await self._parts.built(wanted.nodes[node_id], links, first=self._number)
+            if self._is_closed:
+                await self._parts.closer.close([instance])
+                return
             self.built.append(instance)
             await self._parts.warmed(instance)
         self.instances[node_id] = instance
@@ -86,6 +91,9 @@ async def _ended(tasks: Tasks) -> None:
     waiting = {task for task in tasks.values() if not task.done()}
     while waiting:
         _, waiting = await asyncio.wait(waiting)
+    for task in tasks.values():
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report those that failed because of the first
 
 
 def linked(links: Mapping[str, Any], instances: Mapping[Any, Instance]) -> dict[str, Any]:

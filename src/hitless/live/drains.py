@@ -43,6 +43,8 @@ class Drain:
         """Who held it past the deadline: what and where it was taken."""
         self.change: int | None = None
         """The change that replaced it, by the journal's number."""
+        self.is_cut = False
+        """Whether it is to be closed now, whoever holds it."""
         self.ended: Final = asyncio.Event()
 
     def waits_for(self) -> list[Lease[Any]]:
@@ -89,6 +91,12 @@ class Drains:
         while self.running:
             await self.running[0].ended.wait()
 
+    def cut(self) -> None:
+        """Close everything that drains now, under whoever holds it."""
+        for drain in self.running:
+            drain.is_cut = True
+        self._woken()
+
     async def until(
         self,
         snapshots: Sequence[Snapshot[Any]],
@@ -133,12 +141,14 @@ class Drains:
 
     async def _run(self, drain: Drain) -> None:
         snapshot, cut = drain.snapshot, 0
-        while not await self.until([snapshot], lambda: not snapshot.held, drain.deadline, every=False):
+        while not await self.until(
+            [snapshot], lambda: drain.is_cut or not snapshot.held, drain.deadline, every=False
+        ):
             self._report(drain)
-            if self._overdue == "close":
-                cut = self._cut(snapshot)
-                break
+            drain.is_cut = drain.is_cut or self._overdue == "close"
             drain.deadline = Deadline.after(max(drain.deadline.seconds, 1.0))
+        if snapshot.held:
+            cut = self._cut(snapshot)
         await self._retire(drain, cut)
 
     def _report(self, drain: Drain) -> None:

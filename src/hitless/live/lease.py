@@ -101,6 +101,8 @@ class Lease(Generic[T_co]):
         return f"{self.action} ({what})" if self.action is not None else what
 
     def __enter__(self) -> T_co:
+        if self.generation is not None:
+            raise RuntimeError(f"the lease of {self.what} is held already; take another one")
         leases = self._leases
         outer = leases.innermost.get()
         with leases.lock:

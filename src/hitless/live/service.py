@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from hitless.change import (
     ChangeInProgress,
     Deadline,
+    DeadlinePassed,
     Event,
     Events,
     Journal,
@@ -54,7 +55,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S: Final = 30.0
-"""Besides the drain deadline, for closes when the runtime stops."""
+"""After the drain deadline, for closes when the runtime stops."""
 
 
 class Service(Generic[S]):
@@ -78,6 +79,8 @@ class Service(Generic[S]):
         self.transactions: Final = Transactions(self.journal, self.events)
         self._before: Wish[S] | None = None
         self._reading: str | None = None
+        self._content: str | None = None
+        """Hash of what the files held that were loaded last."""
         self._is_stopping = False
         self.hangup: Final = Hangup(self._reload_by_signal)
         self._watching: Watching | None = None
@@ -121,7 +124,9 @@ class Service(Generic[S]):
         if self.triggers.sighup:
             self.hangup.install()
         if self.triggers.watch_interval_s is not None:
-            self._watching = Watching(self, self.triggers.watch_interval_s, self.triggers.watch_settle_s)
+            self._watching = Watching(
+                self, self.triggers.watch_interval_s, self.triggers.watch_settle_s, applied=self._content
+            )
         return outcome
 
     async def stop(self) -> None:
@@ -139,10 +144,12 @@ class Service(Generic[S]):
                 drains.leaving.append(each)
             drains.begin(current, self.parts.limits.drain_s)
         try:
-            limit = Deadline.after(self.parts.limits.drain_s + STOP_GRACE_S)
-            await limit.wait(drains.ended(), "the generations did not drain")
-        except Exception as error:  # noqa: BLE001 - whatever holds on, the program wants to end
-            log.warning("stopped all the same: %s", error)
+            await Deadline.after(self.parts.limits.drain_s).wait(
+                drains.ended(), "the last leases were not given back"
+            )
+        except DeadlinePassed as error:
+            log.warning("%s; what they use is closed all the same", error)
+            drains.cut()
         await self.stragglers.settled(Deadline.after(STOP_GRACE_S))
         await self._end()
 
@@ -221,6 +228,7 @@ class Service(Generic[S]):
             change, requested_by=requested_by, deadline_s=timeout_s or self.parts.limits.change_s
         )
         self.last_outcome = outcome
+        self._content = self._content if loaded is None else loaded.content_hash
         for drain in self.parts.drains.running:
             drain.change = drain.change or (outcome.change if before is drain.snapshot else None)
         if outcome.status is Status.APPLIED and isinstance(asked, Wish):

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 class Watching:
     """One reload for each new, stable content. What was refused is tried again when it changes."""
 
-    def __init__(self, service: Service[Any], interval_s: float, settle_s: float) -> None:
+    def __init__(
+        self, service: Service[Any], interval_s: float, settle_s: float, *, applied: str | None
+    ) -> None:
         self._service: Final = service
-        self._watcher: Final = SourceWatcher(service.sources, interval_s=interval_s, settle_s=settle_s)
+        self._watcher: Final = SourceWatcher(
+            service.sources, interval_s=interval_s, settle_s=settle_s, applied=applied
+        )
         self._task: Final = asyncio.create_task(self._run())
 
     def tell(self, loaded: Loaded[Any] | None, outcome: Outcome) -> None:
