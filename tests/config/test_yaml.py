@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.config.models import Settings
 
@@ -76,6 +76,7 @@ def test_a_few_lines_cannot_stand_for_millions_of_values() -> None:
         parse_yaml("\n".join(lines), "x.yaml")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     refused = ""

@@ -79,6 +79,7 @@ class Service(Generic[S]):
         self.transactions: Final = Transactions(self.journal, self.events)
         self._before: Wish[S] | None = None
         self._reading: str | None = None
+        self._has_read: Final = asyncio.Event()
         self._content: str | None = None
         """Hash of what the files held that were loaded last."""
         self._is_stopping = False
@@ -194,8 +195,8 @@ class Service(Generic[S]):
     async def idle(self) -> None:
         """Wait until no change is in progress, its reading of the sources included."""
         while self.busy is not None:
+            await self._has_read.wait()
             await self.transactions.idle()
-            await asyncio.sleep(0)
 
     async def _change(
         self, kind: Kind, settings: S | None, *, requested_by: str, timeout_s: float | None = None
@@ -206,10 +207,12 @@ class Service(Generic[S]):
         if self.busy is not None:
             raise ChangeInProgress(self.busy)
         self._reading = f"a {kind} (asked for by {requested_by})"
+        self._has_read.clear()
         try:
             asked, loaded = await self._asked(kind, settings)
         finally:
             self._reading = None
+            self._has_read.set()
         return await self._run(self._reconfiguration(kind, asked), asked, loaded, requested_by, timeout_s)
 
     async def _run(
