@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from hitless.change import Status
 from hitless.live import Each, EachKey, Limits, Runtime, Setting
 
 THREADS, TASKS = 8, 200
+SWITCH_S = 0.0002
 KEYS = ("a", "b", "c", "d")
 
 
@@ -100,12 +102,16 @@ async def many_users(changes: int, seconds: float, seed: int) -> Counter[str]:
                 look(driver, key)
             found["in tasks"] += 1
 
+    # Threads that never wait hold the interpreter for this long each, and the loop stands behind all of them; and the
+    # shorter it is, the more often they meet half-way.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
     first = wanted().model_copy(update={"backends": {key: Backend() for key in KEYS}})
-    await runtime.start(settings=first)
     threads = [threading.Thread(target=in_thread) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
     try:
+        await runtime.start(settings=first)
+        for thread in threads:
+            thread.start()
         async with asyncio.TaskGroup() as group:
             for place in range(TASKS):
                 group.create_task(in_task(place))
@@ -118,8 +124,10 @@ async def many_users(changes: int, seconds: float, seed: int) -> Counter[str]:
             is_over.set()
     finally:
         is_over.set()
+        sys.setswitchinterval(interval)
         for thread in threads:
-            await asyncio.to_thread(thread.join)
+            if thread.ident is not None:
+                await asyncio.to_thread(thread.join)
     assert not errors, errors
     await runtime.stop()
     assert world.opened == world.closed

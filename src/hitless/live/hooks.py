@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -10,10 +9,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from hitless.change import Deadline, Events, Refused
-from hitless.change.ending import the_end_of
 from hitless.live.declaration import Place
 from hitless.live.errors import DeclarationError
-from hitless.live.making import called
+from hitless.live.foreign import called, watched
 from hitless.live.paths import NoSuchSetting, annotation_at, reader
 
 When = Literal["prepare", "commit"]
@@ -68,8 +66,8 @@ class Hooks:
         return (hook for hook in self._hooks if hook.when == when and hook.concerns(old, new))
 
     async def _run(self, hook: Hook, old: BaseModel, new: BaseModel) -> Refused | None:
-        task = asyncio.ensure_future(called(hook.function, old, new, name=_label(hook)))
-        ended = await the_end_of(task, Deadline.after(self._timeout_s), f"{_label(hook)} did not end")
+        work = called(hook.function, old, new, name=_label(hook))
+        ended = await watched(work, Deadline.after(self._timeout_s), f"{_label(hook)} did not end")
         return ended.failure
 
 

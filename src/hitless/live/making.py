@@ -7,7 +7,6 @@ timeouts and cancel scopes across its yield. Whatever comes too late is closed w
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import aclosing
@@ -16,8 +15,8 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from hitless.change import Deadline, Refused
-from hitless.change.ending import the_end_of
 from hitless.live.declaration import Declaration, Style
+from hitless.live.foreign import called, watched
 from hitless.live.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -137,14 +136,11 @@ class Maker:
     async def _ended(
         self, work: Coroutine[Any, Any, T], deadline: Deadline, what: str
     ) -> tuple[Refused | None, T | None]:
-        """What went wrong, and what came of it. A cancellation from outside is passed on when the work has ended."""
-        task = asyncio.ensure_future(work)
-        ended = await the_end_of(task, deadline, what)
-        current = asyncio.current_task()
-        if not task.done():
-            task.add_done_callback(self._took_too_long)
-        if current is not None and current.cancelling() and ended.failure is None:
-            return Refused("cancelled", f"{what}: it was cancelled"), ended.result
+        """What went wrong, and what came of it."""
+        ended = await watched(work, deadline, what)
+        if ended.left_behind is not None:
+            log.error("%s, and it does not let itself be cancelled; it is left behind", what)
+            ended.left_behind.add_done_callback(self._took_too_long)
         return ended.failure, ended.result
 
     def _took_too_long(self, task: asyncio.Task[Any]) -> None:
@@ -154,20 +150,6 @@ class Maker:
     def _too_late(self, result: object) -> None:
         if isinstance(result, Made):
             self._stragglers.add(_awaited(result.end()))
-
-
-async def called(function: Callable[..., object], *given: object, name: str, **named: object) -> object:
-    """Call foreign code: a coroutine function on the loop, anything else in a thread."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*given, **named)
-    result = await in_thread(partial(function, *given, **named), name, late=_unwanted)
-    return await result if inspect.isawaitable(result) else result
-
-
-def _unwanted(result: object) -> None:
-    """Nobody waits any more for what a function returned: a coroutine that is not run would warn."""
-    if inspect.iscoroutine(result):
-        result.close()
 
 
 async def _begin(

@@ -84,7 +84,7 @@ class Service(Generic[S]):
         """Hash of what the files held that were loaded last."""
         self._is_stopping = False
         self.hangup: Final = Hangup(self._reload_by_signal)
-        self._watching: Watching | None = None
+        self.watching: Watching | None = None
         self._commands: Final = Commands(self)
         self._unsubscribe: Final = self.events.subscribe(_log)
 
@@ -125,7 +125,7 @@ class Service(Generic[S]):
         if self.triggers.sighup:
             self.hangup.install()
         if self.triggers.watch_interval_s is not None:
-            self._watching = Watching(
+            self.watching = Watching(
                 self, self.triggers.watch_interval_s, self.triggers.watch_settle_s, applied=self._content
             )
         return outcome
@@ -134,7 +134,8 @@ class Service(Generic[S]):
         if self._is_stopping:
             return
         self._is_stopping = True
-        await self.transactions.idle()
+        self.transactions.give_up()
+        await self.idle()
         leases, drains = self.parts.leases, self.parts.drains
         self.events.emit("service.stopping", generation=self.transactions.generation)
         with leases.lock:
@@ -161,8 +162,8 @@ class Service(Generic[S]):
         self._is_stopping = True
         self.hangup.uninstall()
         await self.hangup.close()
-        if self._watching is not None:
-            await self._watching.close()
+        if self.watching is not None:
+            await self.watching.close()
         await self._commands.close()
         self.transactions.close()
         self.journal.close()
@@ -238,8 +239,8 @@ class Service(Generic[S]):
             self._before, self.applied = self.applied, asked
             if before is not None:
                 await self.parts.hooks.committed(before.settings, asked.settings)
-        if self._watching is not None and change.kind != "rollback":
-            self._watching.tell(loaded, outcome)
+        if self.watching is not None and change.kind != "rollback":
+            self.watching.tell(loaded, outcome)
         return outcome
 
     async def _asked(self, kind: Kind, settings: S | None) -> tuple[Wish[S] | Refused, Loaded[S] | None]:

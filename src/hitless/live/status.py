@@ -47,6 +47,7 @@ def _drain(drain: Drain) -> dict[str, Any]:
             "state": lease.what,
             "method": None,
             "path": None,
+            "in_flight_s": None,
             "age_s": round(time.monotonic() - lease.since, 3),
         }
         for lease in held[:SHOWN]

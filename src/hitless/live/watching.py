@@ -26,6 +26,11 @@ class Watching:
         )
         self._task: Final = asyncio.create_task(self._run())
 
+    @property
+    def failing(self) -> str | None:
+        """Hash of the content that was refused and is still there."""
+        return self._watcher.failing
+
     def tell(self, loaded: Loaded[Any] | None, outcome: Outcome) -> None:
         """What a command has tried need not be tried again because it looks new to the watcher."""
         if loaded is None:
