@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel
 
 from hitless.change import JSON, Difference
@@ -11,18 +13,25 @@ from hitless.config.secrets import MASK, shown
 
 
 def diff(old: BaseModel, new: BaseModel) -> tuple[Difference, ...]:
-    """Every setting whose value is not the same, in the order of the model. Secrets are `***`, whatever they were."""
-    before = {leaf.path: leaf for leaf in leaves(old)}
-    after = {leaf.path: leaf for leaf in leaves(new)}
+    """Every setting whose value is not the same, in the order of the model. Secrets are `***`, whatever
+    they were.
+    """
+    return differences(leaves(old), leaves(new))
+
+
+def differences(old: Iterable[Leaf], new: Iterable[Leaf]) -> tuple[Difference, ...]:
+    """As `diff`, for settings whose leaves are there already."""
+    before = {leaf.path: leaf for leaf in old}
+    after = {leaf.path: leaf for leaf in new}
     paths = [*after, *(path for path in before if path not in after)]
+    changed = [path for path in paths if _value(before.get(path)) != _value(after.get(path))]
+    if not changed:
+        return ()
+    # An empty table is a value of its own only where neither side has anything in it.
     tables = {path[:length] for path in paths for length in range(len(path))}
-    found = []
-    for path in paths:
-        left, right = before.get(path), after.get(path)
-        # An empty table is a value of its own only where neither side has anything in it.
-        if path not in tables and _value(left) != _value(right):
-            found.append(_difference(dotted(path), left, right))
-    return tuple(found)
+    return tuple(
+        _difference(dotted(path), before.get(path), after.get(path)) for path in changed if path not in tables
+    )
 
 
 def _difference(key: str, old: Leaf | None, new: Leaf | None) -> Difference:

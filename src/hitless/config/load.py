@@ -16,6 +16,7 @@ from hitless.config.complaints import complaints
 from hitless.config.content import content_hash
 from hitless.config.document import Data
 from hitless.config.keys import KeyPath, dotted, scalars
+from hitless.config.overlay import laid_over
 from hitless.config.plain import leaves, plain
 from hitless.config.problems import ConfigError, Problem
 from hitless.config.provenance import Provenance
@@ -51,9 +52,7 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
     """
     layers = _read(model, sources)
     provenance = Provenance(layers)
-    merged: Data = {}
-    for layer in layers:
-        merged = _laid_over(merged, layer.data)
+    merged = laid_over(layer.data for layer in layers)
     _check_values(merged, provenance)
     try:
         settings = model.model_validate_json(json.dumps(merged, default=_as_text), strict=True)
@@ -79,16 +78,6 @@ def _read(model: type[BaseModel], sources: Sequence[Source]) -> list[Layer]:
     if problems:
         raise ConfigError(problems)
     return layers
-
-
-def _laid_over(below: Data, above: Data) -> Data:
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        merged[key] = (
-            _laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-        )
-    return merged
 
 
 def _check_values(merged: Data, provenance: Provenance) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, Final
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from hitless.change import JSON, canonical
 from hitless.config.keys import KeyPath
 from hitless.config.secrets import is_secret_name
+
+SCALARS: Final = frozenset({str, int, float, bool, NoneType})
+"""Most values are of these; they are asked for first, because settings may be large."""
 
 
 def plain(settings: BaseModel) -> dict[str, JSON]:
@@ -30,13 +34,17 @@ class Leaf:
     is_secret: bool
 
 
-def leaves(settings: BaseModel) -> Iterator[Leaf]:
-    """Every setting: tables are gone into, lists of plain values are one value."""
-    return _leaves((), settings, plain(settings), is_secret=False)
+def leaves(settings: BaseModel, data: JSON = None) -> Iterator[Leaf]:
+    """Every setting: tables are gone into, lists of plain values are one value. `data` is `plain(settings)`, where it is
+    there already.
+    """
+    return _leaves((), settings, plain(settings) if data is None else data, is_secret=False)
 
 
 def _leaves(path: KeyPath, value: Any, data: JSON, *, is_secret: bool) -> Iterator[Leaf]:
-    if isinstance(value, BaseModel) and isinstance(data, dict):
+    if type(value) in SCALARS:
+        yield Leaf(path, data, is_secret)
+    elif isinstance(value, BaseModel) and isinstance(data, dict):
         for name in data:
             yield from _leaves((*path, name), getattr(value, name, None), data[name], is_secret=is_secret)
     elif isinstance(value, Mapping) and isinstance(data, dict) and data:
@@ -53,6 +61,8 @@ def _leaves(path: KeyPath, value: Any, data: JSON, *, is_secret: bool) -> Iterat
 
 def _revealed(value: Any, dumped: Any) -> Any:
     """`dumped` with what the model hides or leaves without order put right."""
+    if type(value) in SCALARS:
+        return dumped
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, SecretBytes):

@@ -1,0 +1,334 @@
+"""A started runtime: one owner of everything that changes, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from hitless.change import (
+    ChangeInProgress,
+    Deadline,
+    DeadlinePassed,
+    Event,
+    Events,
+    Journal,
+    JournalUnwritable,
+    Kind,
+    Outcome,
+    Plan,
+    Refused,
+    Status,
+    Transactions,
+)
+from hitless.config import ConfigError, Loaded, Source, load
+from hitless.live.change import Reconfiguration
+from hitless.live.closing import Closer
+from hitless.live.commands import Commands
+from hitless.live.drains import Drain, DrainReport, Drains
+from hitless.live.errors import StartFailed, WouldBlock
+from hitless.live.graph import Graph
+from hitless.live.hooks import Hooks
+from hitless.live.making import Maker, Stragglers
+from hitless.live.parts import Parts
+from hitless.live.threads import in_thread
+from hitless.live.triggers import Hangup, Triggers
+from hitless.live.veil import Veil
+from hitless.live.watching import Watching
+from hitless.live.wish import Wish
+
+if TYPE_CHECKING:
+    from hitless.live.runtime import Runtime
+
+S = TypeVar("S", bound=BaseModel)
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S: Final = 30.0
+"""After the drain deadline, for closes when the runtime stops."""
+
+
+class Service(Generic[S]):
+    """Runs the changes of one runtime, one at a time, whoever asks for them."""
+
+    def __init__(
+        self, runtime: Runtime[S], graph: Graph, sources: Sequence[Source], triggers: Triggers
+    ) -> None:
+        self.loop: Final = asyncio.get_running_loop()
+        self.runtime: Final = runtime
+        self.sources: Final = tuple(sources)
+        self.triggers: Final = triggers
+        self.events: Final[Events] = runtime.events
+        self.began: Final = time.time()
+        self.last_outcome: Outcome | None = None
+        self.applied: Wish[S] | None = None
+        self.attempted_hash: str | None = None
+        self.stragglers: Final = Stragglers()
+        self.parts: Final = self._parts(graph)
+        self.journal, self._temporary = _journal(runtime.name, triggers)
+        self.transactions: Final = Transactions(self.journal, self.events)
+        self._before: Wish[S] | None = None
+        self._reading: str | None = None
+        self._has_read: Final = asyncio.Event()
+        self._content: str | None = None
+        """Hash of what the files held that were loaded last."""
+        self._is_stopping = False
+        self.hangup: Final = Hangup(self._reload_by_signal)
+        self.watching: Watching | None = None
+        self._commands: Final = Commands(self)
+        self._unsubscribe: Final = self.events.subscribe(_log)
+
+    def _parts(self, graph: Graph) -> Parts:
+        runtime, veil = self.runtime, Veil()
+        maker = Maker(self.stragglers)
+        closer = Closer(maker, self.events, self.stragglers, veil)
+        drains = Drains(
+            runtime.leases, closer, self.events, spawn=self.stragglers.add, overdue=runtime.overdue
+        )
+        drains.on_end = self._record_drain
+        return Parts(
+            graph=graph,
+            leases=runtime.leases,
+            maker=maker,
+            closer=closer,
+            drains=drains,
+            hooks=Hooks(tuple(runtime.hooks), runtime.model, self.events, runtime.limits.hook_s),
+            events=self.events,
+            limits=runtime.limits,
+            veil=veil,
+            slots=asyncio.Semaphore(runtime.limits.builds_at_once),
+        )
+
+    # Life
+
+    async def start(self, settings: S | None) -> Outcome:
+        """Raises StartFailed."""
+        try:
+            await self._commands.open(self.runtime.name, self.triggers.control)
+            outcome = await self._change("start", settings, requested_by="start")
+        except BaseException:
+            await self._end()
+            raise
+        if outcome.status is not Status.APPLIED:
+            await self._end()
+            raise StartFailed(outcome)
+        if self.triggers.sighup:
+            self.hangup.install()
+        if self.triggers.watch_interval_s is not None:
+            self.watching = Watching(
+                self, self.triggers.watch_interval_s, self.triggers.watch_settle_s, applied=self._content
+            )
+        return outcome
+
+    async def stop(self) -> None:
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        self.transactions.give_up()
+        await self.idle()
+        leases, drains = self.parts.leases, self.parts.drains
+        self.events.emit("service.stopping", generation=self.transactions.generation)
+        with leases.lock:
+            current, leases.current = leases.current, None
+        if current is not None:
+            for each in current.instances.values():
+                each.leave(current.number)
+                drains.leaving.append(each)
+            drains.begin(current, self.parts.limits.drain_s)
+        try:
+            await Deadline.after(self.parts.limits.drain_s).wait(
+                drains.ended(), "the last leases were not given back"
+            )
+        except DeadlinePassed as error:
+            log.warning("%s; what they use is closed all the same", error)
+            drains.cut()
+        await self.stragglers.settled(Deadline.after(STOP_GRACE_S))
+        await self._end()
+
+    async def drained(self) -> None:
+        await self.parts.drains.ended()
+
+    async def _end(self) -> None:
+        self._is_stopping = True
+        self.hangup.uninstall()
+        await self.hangup.close()
+        if self.watching is not None:
+            await self.watching.close()
+        await self._commands.close()
+        self.transactions.close()
+        self.journal.close()
+        self._unsubscribe()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    # Changes
+
+    async def reload(
+        self, settings: S | None, *, requested_by: str, timeout_s: float | None = None
+    ) -> Outcome:
+        return await self._change("reload", settings, requested_by=requested_by, timeout_s=timeout_s)
+
+    async def rollback(self, *, requested_by: str, timeout_s: float | None = None) -> Outcome:
+        return await self._change("rollback", None, requested_by=requested_by, timeout_s=timeout_s)
+
+    def plan(self, settings: S) -> Plan:
+        """Raises Refused."""
+        return self._reconfiguration("reload", Wish.of(settings)).plan()
+
+    async def read_plan(self) -> Plan:
+        """What a reload would do now. Raises Refused."""
+        return self._reconfiguration("reload", (await self._read())[0]).plan()
+
+    @property
+    def busy(self) -> str | None:
+        return self.transactions.busy or self._reading
+
+    async def idle(self) -> None:
+        """Wait until no change is in progress, its reading of the sources included."""
+        while self.busy is not None:
+            await self._has_read.wait()
+            await self.transactions.idle()
+
+    async def _change(
+        self, kind: Kind, settings: S | None, *, requested_by: str, timeout_s: float | None = None
+    ) -> Outcome:
+        """Raises ChangeInProgress."""
+        if self._is_stopping:
+            raise ChangeInProgress("the stop of the runtime")
+        if self.busy is not None:
+            raise ChangeInProgress(self.busy)
+        self._reading = f"a {kind} (asked for by {requested_by})"
+        self._has_read.clear()
+        try:
+            asked, loaded = await self._asked(kind, settings)
+        finally:
+            self._reading = None
+            self._has_read.set()
+        return await self._run(self._reconfiguration(kind, asked), asked, loaded, requested_by, timeout_s)
+
+    async def _run(
+        self,
+        change: Reconfiguration[S],
+        asked: Wish[S] | Refused,
+        loaded: Loaded[S] | None,
+        requested_by: str,
+        timeout_s: float | None,
+    ) -> Outcome:
+        before = self.parts.leases.current
+        if isinstance(asked, Wish):
+            self.attempted_hash = asked.hash
+            self.parts.veil.learn(asked.leaves)
+        outcome = await self.transactions.run(
+            change, requested_by=requested_by, deadline_s=timeout_s or self.parts.limits.change_s
+        )
+        self.last_outcome = outcome
+        self._content = self._content if loaded is None else loaded.content_hash
+        for drain in self.parts.drains.running:
+            drain.change = drain.change or (outcome.change if before is drain.snapshot else None)
+        if outcome.status is Status.APPLIED and isinstance(asked, Wish):
+            self._before, self.applied = self.applied, asked
+            if before is not None:
+                await self.parts.hooks.committed(before.settings, asked.settings)
+        if self.watching is not None and change.kind != "rollback":
+            self.watching.tell(loaded, outcome)
+        return outcome
+
+    async def _asked(self, kind: Kind, settings: S | None) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
+        if kind == "rollback":
+            nowhere = Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
+            return self._before or nowhere, None
+        if settings is not None:
+            return await in_thread(partial(Wish.of, settings), "compare settings"), None
+        return await self._read()
+
+    async def _read(self) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
+        """The sources as they are now; in a thread, because disks hang and large files take their time."""
+        if not self.sources:
+            return Refused(
+                "no_sources", "the runtime was started without sources; give the settings to reload"
+            ), None
+        try:
+            return await in_thread(self._load, "load settings")
+        except ConfigError as error:
+            return Refused("configuration_invalid", str(error), invalid=True), None
+
+    def _load(self) -> tuple[Wish[S], Loaded[S]]:
+        loaded = load(self.runtime.model, *self.sources)
+        return Wish.of(loaded.settings), loaded
+
+    def _reconfiguration(self, kind: Kind, asked: Wish[S] | Refused) -> Reconfiguration[S]:
+        return Reconfiguration(
+            self.parts, asked, self.applied, kind=kind, number=self.transactions.generation + 1
+        )
+
+    async def _reload_by_signal(self) -> None:
+        await self.idle()
+        if not self._is_stopping:
+            await self.reload(None, requested_by="SIGHUP")
+
+    async def _record_drain(self, drain: Drain, report: DrainReport) -> None:
+        await self.transactions.idle()
+        if not self._is_stopping:
+            await self.transactions.drained(
+                drain.change, finished=report.finished, handed_over=0, cut=report.cut, seconds=report.seconds
+            )
+
+    def from_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, for a thread that is not the runtime's.
+
+        Raises:
+            WouldBlock: this is a thread with an event loop.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        work.close()
+        raise WouldBlock("this thread runs an event loop; await the call without _sync instead")
+
+
+def _journal(name: str | None, triggers: Triggers) -> tuple[Journal, Path | None]:
+    """The journal, and its directory if it is to be removed at the end."""
+    if name is not None or triggers.state_dir is not None:
+        directory = (
+            Path(triggers.state_dir) if triggers.state_dir is not None else _state_directory(name or "live")
+        )
+        try:
+            return Journal(directory / "journal.sqlite"), None
+        except JournalUnwritable as error:
+            log.warning("%s; a temporary one is used", error)
+    temporary = Path(tempfile.mkdtemp(prefix="hitless-live-"))
+    return Journal(temporary / "journal.sqlite"), temporary
+
+
+def _state_directory(name: str) -> Path:
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/hitless") / name
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "hitless" / name
+
+
+def _log(event: Event) -> None:
+    fields = " ".join(
+        f"{key}={value!r}" for key, value in event.fields.items() if value not in (None, "", "detail")
+    )
+    bad = event.name in (
+        "change.rejected",
+        "change.rolled_back",
+        "resource.close_failed",
+        "lease.overdue",
+        "hook.failed",
+    )
+    log.log(logging.WARNING if bad else logging.INFO, "%s %s", event.name.replace(".", " ", 1), fields)
