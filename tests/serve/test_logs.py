@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.clients import Held, fetch, pids, place, reload, tell, write_teller
-from serve.service import Service, running, wait_for
+from serve.service import Service, running, wait_for, write_app
 
 COMMON = re.compile(
     r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] "GET /x\?y HTTP/1\.1" 200 \d+'
@@ -129,3 +129,10 @@ def open_files(pid: int) -> Iterator[str]:
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
             yield str(link.readlink())
+
+
+def test_the_first_lines_say_what_serves_where(tmp_path: Path) -> None:
+    write_app(tmp_path)
+    with running(tmp_path) as service:
+        host, port = service.address
+        service.await_log(f"service pid={service.pid} serves app=app:app addresses={host}:{port}")

@@ -140,9 +140,17 @@ class Supervisor:
             outcome = await self._begin()
             if outcome is not None and outcome.status is not Status.APPLIED:
                 return int(outcome.exit_code) if outcome.invalid else 1
+            self._announce()
             return await self._serve(control)
         finally:
             await self._end(control)
+
+    def _announce(self) -> None:
+        """Whoever has started it sees what serves where."""
+        current = self.fleet.current
+        if current is not None:
+            addresses = ", ".join(listener.describe() for listener in self.fleet.listeners)
+            self.events.emit("service.serves", pid=os.getpid(), app=current.settings.app, addresses=addresses)
 
     async def resume(self, state: Mapping[str, Any], control: ControlServer) -> int:
         """Goes on where the program before this one in the same process left off (see `hitless.serve.upgrade`)."""
