@@ -249,10 +249,15 @@ async def test_a_worker_that_dies_in_the_middle_of_an_upgrade_leaves_no_ghost(tm
         assert (await asked)["outcome"]["status"] == "applied"
         await asyncio.to_thread(service.await_log, "resumed")
         service.open_gate("lifespan")
-        await until(lambda: len(service.workers()) == 2, "two workers")
-        states = [one["state"] for one in (await service.ask("status"))["generations"][0]["workers"]]
-        assert states == ["serving", "serving"]
-        assert len(service.processes()) == 4, "supervisor, template and two workers"
+
+        async def states() -> list[str]:
+            status = await service.ask("status")
+            return [one["state"] for one in status["generations"][0]["workers"]]
+
+        async def is_whole() -> bool:
+            return await states() == ["serving", "serving"] and len(service.processes()) == 4
+
+        await until(is_whole, "a supervisor, a template and two workers that serve, and nobody else")
         await service.ask("stop")
         assert await asyncio.to_thread(service.wait) == 0
         assert not service.processes()
