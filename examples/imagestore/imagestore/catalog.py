@@ -7,6 +7,7 @@ win, in whatever processes they are.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 import time
@@ -53,15 +54,26 @@ class Image:
         return asdict(self)
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold off other processes that open the same file for the first time: SQLite does not wait for a lock
+    while it changes the journal mode, so of two that both find a new file one would fail.
+    """
+    with open(f"{path}.opening", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 class Catalog:
     """One connection per process, opened when it is made (so: after the fork), used by any thread."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute(SCHEMA)
+        with _alone(path):
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(SCHEMA)
 
     def close(self) -> None:
         with self._lock:

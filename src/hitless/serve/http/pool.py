@@ -5,9 +5,9 @@ loop. Under load there is a batch of requests to hand over and a batch of respon
 are woken once per batch.
 
 *To the threads.* A queue that wakes a thread per job has eight of them fight for the interpreter over jobs
-that one of them does in a row. So one is woken for a batch; it takes job after job. If jobs still wait a
-moment later the thread is blocked in one (else it would have taken them): then as many more are woken as
-there are jobs.
+that one of them does in a row. So one is woken for a batch; it takes job after job. If a job of the batch
+still waits a moment later the thread is blocked in one before it (else it would have taken it): then as many
+more are woken as there are jobs. Jobs that came meanwhile say nothing: under load there are always some.
 
 *To the loop.* Only the first of several completions wakes it. The flag that says "a wake-up is on its way"
 is cleared *before* the posts are taken: a thread that posts while they are being taken sees either the flag
@@ -36,7 +36,8 @@ class ThreadPool:
         self._size = threads
         self._jobs: deque[Callable[[], None] | None] = deque()
         self._asleep: list[threading.Lock] = []
-        self._is_watched = False
+        self._is_handing = self._is_watched = False
+        self._submitted = 0
         self._posts: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._is_waking = False
         self._started = 0
@@ -60,19 +61,25 @@ class ThreadPool:
     def submit(self, job: Callable[[], None]) -> None:
         """Run `job` in a thread; it must contain its own errors."""
         self._jobs.append(job)
-        if not self._is_watched:
-            self._is_watched = True
+        self._submitted += 1
+        if not self._is_handing:
+            self._is_handing = True
             self._loop.call_soon(self._hand_over)  # after the reads of this turn: they belong to the batch
 
     def _hand_over(self) -> None:
+        self._is_handing = False
         self._wake(1)
-        self._loop.call_later(MOMENT, self._watch)
+        if not self._is_watched:
+            self._is_watched = True
+            self._loop.call_later(MOMENT, self._watch, self._submitted)
 
-    def _watch(self) -> None:
+    def _watch(self, submitted: int) -> None:
+        """Look after the jobs that were there a moment ago, when `submitted` had come altogether."""
         waiting = len(self._jobs)
         if waiting and self._asleep:
-            self._wake(waiting)
-            self._loop.call_later(MOMENT, self._watch)
+            if self._submitted - waiting < submitted:
+                self._wake(waiting)
+            self._loop.call_later(MOMENT, self._watch, self._submitted)
         else:
             # Nothing waits, or all threads are at work and take what waits as they become free.
             self._is_watched = False
