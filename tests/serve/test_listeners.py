@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hitless.change import Refused
-from hitless.serve.listeners import PATH_BYTES, Address, Listeners, addresses, parse, remove_path
+from hitless.change import Deadline, Refused
+from hitless.serve.addresses import PATH_BYTES, Address, addresses, look_up, parse
+from hitless.serve.binding import remove_path
+from hitless.serve.listeners import Listeners, Prepared
 
 
 @pytest.fixture
@@ -23,9 +28,14 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
+def opened(listeners: Listeners, *binds: str, backlog: int = 16) -> Prepared:
+    where = asyncio.run(look_up(listeners.unopened(binds), Deadline.after(10), listeners.setting))
+    return listeners.open(binds, backlog=backlog, where=where)
+
+
 def put(listeners: Listeners, *binds: str, backlog: int = 16) -> None:
     """Opens and commits, and closes what is no longer named: what a change does."""
-    for gone in listeners.commit(listeners.open(binds, backlog=backlog)):
+    for gone in listeners.commit(opened(listeners, *binds, backlog=backlog)):
         gone.sock.close()
         remove_path(gone)
 
@@ -50,7 +60,7 @@ def answers(where: tuple[str, int] | str) -> bool:
 def refusal(listeners: Listeners, *binds: str) -> Refused:
     before = descriptors()
     with pytest.raises(Refused) as caught:
-        listeners.open(binds, backlog=16)
+        opened(listeners, *binds)
     assert descriptors() == before, "nothing stays open"
     return caught.value
 
@@ -128,7 +138,7 @@ def test_a_socket_that_is_named_again_is_the_same_socket(listeners: Listeners) -
 def test_what_is_discarded_is_closed_and_the_open_ones_stay(listeners: Listeners, tmp_path: Path) -> None:
     put(listeners, "127.0.0.1:0")
     open_now, before = list(listeners), descriptors()
-    prepared = listeners.open(["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/socket"], backlog=16)
+    prepared = opened(listeners, "127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/socket")
     assert answers(f"{tmp_path}/socket"), "what is prepared listens already"
     listeners.discard(prepared)
     assert list(listeners) == open_now
@@ -137,7 +147,7 @@ def test_what_is_discarded_is_closed_and_the_open_ones_stay(listeners: Listeners
 
 
 def test_what_is_committed_is_not_closed_by_a_late_discard(listeners: Listeners) -> None:
-    prepared = listeners.open(["127.0.0.1:0"], backlog=16)
+    prepared = opened(listeners, "127.0.0.1:0")
     listeners.commit(prepared)
     listeners.discard(prepared)
     assert answers(("127.0.0.1", port_of(listeners)))
@@ -167,7 +177,7 @@ def test_an_address_can_change_while_its_port_is_held(listeners: Listeners, befo
     put(listeners, f"{before}:0")
     port = port_of(listeners)
     old = next(iter(listeners)).sock
-    prepared = listeners.open([f"{after}:{port}"], backlog=16)
+    prepared = opened(listeners, f"{after}:{port}")
     assert old.fileno() != -1
     (gone,) = listeners.commit(prepared)
     assert not gone.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
@@ -212,6 +222,31 @@ def test_an_address_that_cannot_be_bound_says_why(listeners: Listeners, bind: st
     assert refused.message.startswith("bind: ")
 
 
+async def test_a_silent_name_server_holds_up_nothing_but_the_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be provoked without the machine's resolver."""
+    answered = threading.Event()
+    real = socket.getaddrinfo
+
+    def slow(host: str, *args: Any, **kwargs: Any) -> Any:
+        if host == "slow.example" and not kwargs.get("flags"):
+            answered.wait(30)
+            host = "127.0.0.1"
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    beats = 0
+    try:
+        lookup = asyncio.create_task(look_up(parse("slow.example:80"), Deadline.after(0.2)))
+        while not lookup.done():
+            await asyncio.sleep(0.01)
+            beats += 1
+        assert beats > 2, "the loop went on"
+        with pytest.raises(Refused, match=r"cannot bind slow\.example: the name was not found within 0\.2 s"):
+            await lookup
+    finally:
+        answered.set()
+
+
 def test_the_setting_is_named_that_names_the_address() -> None:
     metrics = Listeners(setting="metrics.bind")
     assert refusal(metrics, "192.0.2.1:0").message.startswith("metrics.bind: ")
@@ -238,7 +273,7 @@ def test_the_mode_of_a_unix_socket_changes_with_the_commit(listeners: Listeners,
     path = tmp_path / "socket"
     put(listeners, f"unix:{path}?mode=0600")
     inode = path.stat().st_ino
-    prepared = listeners.open([f"unix:{path}?mode=0666"], backlog=16)
+    prepared = opened(listeners, f"unix:{path}?mode=0666")
     assert mode(path) == 0o600
     listeners.commit(prepared)
     assert (mode(path), path.stat().st_ino) == (0o666, inode)
@@ -324,6 +359,7 @@ def test_a_descriptor_that_is_no_inherited_stream_socket_is_refused(listeners: L
 def test_running_out_of_descriptors_is_no_fault_of_the_address(listeners: Listeners, tmp_path: Path) -> None:
     import resource
 
+    where = {"127.0.0.1": (socket.AF_INET, ("127.0.0.1", 0))}
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(each) for each in os.listdir("/proc/self/fd"))  # noqa: PTH208
     fillers: list[int] = []
@@ -333,7 +369,7 @@ def test_running_out_of_descriptors_is_no_fault_of_the_address(listeners: Listen
             fillers.extend(iter(lambda: os.dup(0), None))
         for bind in ("127.0.0.1:0", f"unix:{tmp_path}/socket"):
             with pytest.raises(OSError, match="Too many open files"):
-                listeners.open([bind], backlog=16)
+                listeners.open([bind], backlog=16, where=where)
     finally:
         for filler in fillers:
             os.close(filler)

@@ -15,7 +15,7 @@ from hitless.change import ExitCode, Refused
 from hitless.cli.flags import with_flags
 from hitless.cli.output import console, errors, print_json
 from hitless.config import ConfigError, Loaded, explain
-from hitless.serve.listeners import addresses
+from hitless.serve.addresses import addresses
 from hitless.serve.main import Request, read
 from hitless.serve.settings import ServeSettings
 from hitless.serve.unit import unit_file

@@ -17,9 +17,11 @@ from typing import Any, Final
 
 from hitless.change import Deadline, Events, Refused, State
 from hitless.serve import channel, faults, listeners
+from hitless.serve.addresses import look_up
+from hitless.serve.binding import remove_path
 from hitless.serve.drains import Drain
 from hitless.serve.generations import Host, ServeGeneration
-from hitless.serve.listeners import Listeners, Prepared, remove_path
+from hitless.serve.listeners import Listeners, Prepared
 from hitless.serve.mending import Mender
 from hitless.serve.reaper import Exit, Reaper
 from hitless.serve.scoreboard import Scoreboard
@@ -167,9 +169,7 @@ class Fleet:
             generation.borrow_template(template_of)
         listeners = await self._open(settings, deadline)
         try:
-            metrics = self.metrics_listeners.open(
-                [settings.metrics.bind] if settings.metrics.bind else [], backlog=16
-            )
+            metrics = await self._open_metrics(settings, deadline)
         except BaseException:
             self.listeners.discard(listeners)
             raise
@@ -185,14 +185,21 @@ class Fleet:
 
     async def _open(self, settings: ServeSettings, deadline: Deadline) -> Prepared:
         """A first start may follow close upon the death of a supervisor whose workers are just letting go of the addresses."""
+        where = await look_up(self.listeners.unopened(settings.bind), deadline)
         patience = deadline.sooner(ORPHANS_LET_GO_S if self.current is None else 0.0)
         while True:
             try:
-                return self.listeners.open(settings.bind, backlog=settings.backlog)
+                return self.listeners.open(settings.bind, backlog=settings.backlog, where=where)
             except Refused as refusal:
                 if refusal.reason != "address_busy" or patience.expired:
                     raise
             await asyncio.sleep(ORPHANS_LET_GO_S / 20)
+
+    async def _open_metrics(self, settings: ServeSettings, deadline: Deadline) -> Prepared:
+        listeners = self.metrics_listeners
+        binds = [settings.metrics.bind] if settings.metrics.bind else []
+        where = await look_up(listeners.unopened(binds), deadline, listeners.setting)
+        return listeners.open(binds, backlog=16, where=where)
 
     def discard_preparing(self, candidate: Candidate | None) -> None:
         if self.preparing is not None:

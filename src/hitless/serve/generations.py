@@ -12,7 +12,7 @@ from typing import Any, Final
 from hitless.change import Deadline, Events, Generation, Refused, State, is_out_of_descriptors
 from hitless.config import plain
 from hitless.serve import channel, faults, health
-from hitless.serve.listeners import Listener
+from hitless.serve.binding import Listener
 from hitless.serve.reaper import Exit, Reaper
 from hitless.serve.scoreboard import ROWS, Scoreboard
 from hitless.serve.settings import ServeSettings
