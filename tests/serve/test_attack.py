@@ -132,6 +132,52 @@ def test_a_pool_of_processes_of_the_application_ends_with_its_worker(pooled: Ser
     wait_for(lambda: not is_alive(last), 10, what="the pool's process ends")
 
 
+HANDLERS = """
+import atexit, os, time
+
+def note(what):
+    with open("ended", "a") as file:
+        file.write(f"{what} {os.getpid()}\\n")
+
+def fails():
+    raise ValueError("a handler that fails")
+
+def hangs():
+    note("hangs")
+    time.sleep(600)
+
+if HANGS:
+    atexit.register(hangs)
+atexit.register(note, "import")
+atexit.register(fails)
+is_started = False
+
+async def app(scope, receive, send):
+    global is_started
+    if scope["type"] != "http":
+        return
+    if not is_started:
+        is_started = True
+        atexit.register(note, "request")
+    answer = str(os.getpid()).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(answer)).encode())]})
+    await send({"type": "http.response.body", "body": answer})
+"""
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_atexit_handlers_run_when_a_worker_leaves_and_cannot_keep_it(tmp_path: Path, hangs: bool) -> None:
+    (tmp_path / "app.py").write_text(HANDLERS.replace("HANGS", str(hangs)))
+    ended = tmp_path / "ended"
+    with running(tmp_path, workers=1) as service:
+        worker = int(fetch(service.address, "/").body)
+        assert service.reload().code == 0
+        wait_for(lambda: not is_alive(worker), 30, what="the old worker leaves", else_say=lambda: service.log)
+        expected = [f"request {worker}", f"import {worker}"] + [f"hangs {worker}"] * hangs
+        assert ended.read_text().splitlines() == expected, "each once, in the order of Python's own end"
+        assert "a handler that fails" in service.log
+
+
 def test_what_an_application_forks_does_not_hold_its_sockets(pooled: Service) -> None:
     """A child of a dead worker kept the port busy, and kept clients waiting for the end of their connections."""
     where = pooled.address

@@ -1,11 +1,14 @@
-"""The processes that the application has started in a worker by `multiprocessing`: they end with it.
+"""What Python does at its end, done by a worker that leaves: `atexit` handlers run, and processes that the application has started
+by `multiprocessing` end with it.
 
-A worker leaves by `os._exit`, so that threads of the application cannot keep it alive, and so Python's own end does not come,
-which would tell pools of processes to end, and end daemonic ones. Without it every reload would leave a pool behind for good.
+A worker leaves by `os._exit`, so that threads of the application cannot keep it alive, and so Python's own end does not come.
+Without this every reload would leave a pool of processes behind for good, and lose what buffers (of logs, traces, metrics) flush in
+their handlers.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -14,20 +17,18 @@ from contextlib import suppress
 from typing import Final
 
 LONGEST_S: Final = 3.0
-"""What a job that still runs in a pool may take; it is left to itself then."""
+"""What handlers and jobs that still run in a pool may take together; then they are left to themselves."""
 
 
 def end() -> None:
-    """Ends them as Python would; ends this process, if that takes too long."""
-    if "multiprocessing.util" not in sys.modules:
-        return
+    """Ends as Python would; ends this process, if that takes too long."""
     threading.Thread(target=_leave, daemon=True).start()
     pools = sys.modules.get("concurrent.futures.process")
     with suppress(Exception):
         if pools is not None:
             pools._python_exit()
-    with suppress(Exception):
-        sys.modules["multiprocessing.util"]._exit_function()
+    # Python's own, though not public: errors are printed, and multiprocessing's handler is one of them.
+    atexit._run_exitfuncs()
 
 
 def _leave() -> None:
