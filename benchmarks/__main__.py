@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import broken, longwork, machine, memory, reload, throughput
+from benchmarks import broken, live, longwork, machine, memory, reload, throughput
 from benchmarks.options import Options
 
-SUITES = {suite.NAME: suite for suite in (throughput, reload, broken, memory, longwork)}
+SUITES = {suite.NAME: suite for suite in (throughput, reload, broken, memory, longwork, live)}
 BUSY = 0.5
 
 

@@ -1,16 +1,12 @@
-"""``python -m benchmarks.live``: what a lease costs, and what a change of one of many resources costs.
+"""What a lease costs, and what a change of one of many resources costs.
 
-    PYTHONPATH=src python -m benchmarks.live [--resources 1000] [--changes 51] [--leases 200000]
-
-Prints one JSON object. Times are medians; a lease is shown next to a bare `threading.Lock` around a dict look-up.
+`plan` and `commit` are what a change costs beyond building what it builds; the whole reload has that, and the
+journal's row. Of leases CPU time is counted, next to a bare `threading.Lock` around a look-up in a dict: no
+server can be the peer here. All are medians.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
-import os
 import statistics
 import threading
 import time
@@ -19,10 +15,28 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from benchmarks.options import Options
+from benchmarks.results import Results, Row
 from hitless.change import Event
 from hitless.live import Each, EachKey, Runtime
 
+NAME = "live"
+RESOURCES = 1000
+CHANGES = 51
+LEASES = 200_000
 ROUNDS = 7
+
+CHANGE_COLUMNS = {
+    "plan and commit ms": "plan_and_commit_ms",
+    "plan CPU ms": "plan_cpu_ms",
+    "commit ms": "commit_ms",
+    "whole reload ms": "reload_ms",
+}
+LEASE_COLUMNS = {
+    "lock and look-up µs": "lock_and_look_up_us",
+    "in a thread µs": "lease_in_thread_us",
+    "in a task µs": "lease_in_task_us",
+}
 
 
 class Backend(BaseModel):
@@ -41,16 +55,18 @@ class Driver:
         self.key, self.backend = key, backend
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.live")
-    parser.add_argument("--resources", type=int, default=1000)
-    parser.add_argument("--changes", type=int, default=51)
-    parser.add_argument("--leases", type=int, default=200_000)
-    chosen = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(chosen.resources, chosen.changes, chosen.leases)), indent=2))
+async def measure(options: Options) -> Results:
+    costs = await _measure()
+    options.note(f"{NAME}: {costs}")
+    changed = f"one of {RESOURCES} resources changes, {CHANGES} times"
+    changes: Row = {title: f"{costs[key]:.1f}" for title, key in CHANGE_COLUMNS.items()}
+    leases: Row = {title: f"{costs[key]:.2f}" for title, key in LEASE_COLUMNS.items()}
+    return Results(
+        NAME, __doc__ or "", {changed: [changes], "a lease, taken and given back": [leases]}, (), costs
+    )
 
 
-async def measure(resources: int, changes: int, leases: int) -> dict[str, Any]:
+async def _measure() -> dict[str, float]:
     runtime = Runtime(Settings)
     built: list[str] = []
 
@@ -59,21 +75,21 @@ async def measure(resources: int, changes: int, leases: int) -> dict[str, Any]:
         built.append(key)
         return Driver(key, backend)
 
-    backends = {f"b{number}": Backend(url=f"tcp://host/{number}") for number in range(resources)}
+    backends = {f"b{number}": Backend(url=f"tcp://host/{number}") for number in range(RESOURCES)}
     await runtime.start(settings=Settings(backends=backends))
-    found = {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0], "resources": resources}
-    found |= await _change(runtime, backends, built, changes)
-    found |= await _lease(runtime, leases)
+    found = await _change(runtime, backends, built)
+    found |= await _lease(runtime)
     await runtime.stop()
     return found
 
 
 async def _change(
-    runtime: Runtime[Settings], backends: dict[str, Backend], built: list[str], changes: int
-) -> dict[str, Any]:
+    runtime: Runtime[Settings], backends: dict[str, Backend], built: list[str]
+) -> dict[str, float]:
     """Of `runtime.plan` with its diff and the commit, and of the whole reload: build, journal and all."""
     commits: list[float] = []
     plans: list[float] = []
+    cpu: list[float] = []
     whole: list[float] = []
 
     def note(event: Event) -> None:
@@ -82,12 +98,13 @@ async def _change(
             commits.append(timings["commit"])
 
     stop = runtime.subscribe(note)
-    for number in range(changes):
+    for number in range(CHANGES):
         wanted = Settings(backends={**backends, "b0": Backend(url=f"tcp://other/{number}")})
         built.clear()
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         runtime.plan(wanted)
         plans.append(time.perf_counter() - began)
+        cpu.append(time.thread_time() - worked)
         began = time.perf_counter()
         await runtime.reload(wanted)
         whole.append(time.perf_counter() - began)
@@ -95,14 +112,19 @@ async def _change(
         await runtime.drained()
     stop()
     both = [plan + commit for plan, commit in zip(plans, commits, strict=True)]
-    return {"plan_and_commit_ms": _ms(both), "commit_ms": _ms(commits), "reload_ms": _ms(whole)}
+    return {
+        "plan_and_commit_ms": _ms(both),
+        "plan_cpu_ms": _ms(cpu),
+        "commit_ms": _ms(commits),
+        "reload_ms": _ms(whole),
+    }
 
 
 def _ms(seconds: list[float]) -> float:
     return round(statistics.median(seconds) * 1000, 2)
 
 
-async def _lease(runtime: Runtime[Settings], leases: int) -> dict[str, Any]:
+async def _lease(runtime: Runtime[Settings]) -> dict[str, float]:
     lock, table = threading.Lock(), {("driver", "b1"): object()}
 
     def bare(count: int) -> None:
@@ -122,20 +144,16 @@ async def _lease(runtime: Runtime[Settings], leases: int) -> dict[str, Any]:
 
     def each(work: Callable[[int], None]) -> float:
         began = time.thread_time()
-        work(leases)
-        return (time.thread_time() - began) / leases * 1e6
+        work(LEASES)
+        return (time.thread_time() - began) / LEASES * 1e6
 
     tasks = []
     for _ in range(ROUNDS):
         began = time.thread_time()
-        await in_task(leases)
-        tasks.append((time.thread_time() - began) / leases * 1e6)
+        await in_task(LEASES)
+        tasks.append((time.thread_time() - began) / LEASES * 1e6)
     return {
         "lock_and_look_up_us": round(statistics.median(each(bare) for _ in range(ROUNDS)), 3),
         "lease_in_thread_us": round(statistics.median(each(in_thread) for _ in range(ROUNDS)), 3),
         "lease_in_task_us": round(statistics.median(tasks), 3),
     }
-
-
-if __name__ == "__main__":
-    main()
