@@ -43,7 +43,7 @@ def mortal(folder: Path, port: int, *, mark: str = "first", **settings: Any) -> 
         workers=2,
         state_dir=str(folder / "state"),
         health__path="/health",
-        drain__timeout=8.0,
+        drain__timeout=30.0,  # longer than a successor takes to start on a busy machine
         drain__linger=2.0,  # ten times the longest think time: no client is just about to ask when it ends
         **settings,
     )
