@@ -8,6 +8,7 @@ from hitless.live.background import Background
 from hitless.live.blueprint import Move, Row
 from hitless.live.errors import (
     DeclarationError,
+    HostDecides,
     LiveError,
     NotRunning,
     QueueFull,
@@ -16,9 +17,12 @@ from hitless.live.errors import (
     UnknownResource,
     WouldBlock,
 )
+from hitless.live.host import lifetime, ready
 from hitless.live.inputs import Each, EachKey, Needs, Setting
 from hitless.live.instance import MOVES, Phase
 from hitless.live.lease import Lease
+from hitless.live.lifetime import Lifetime
+from hitless.live.reloading import Reload
 from hitless.live.runtime import Runtime
 from hitless.live.snapshot import Snapshot
 from hitless.live.timeouts import Limits, Quiesce, Timeouts
@@ -30,7 +34,9 @@ __all__ = [
     "DeclarationError",
     "Each",
     "EachKey",
+    "HostDecides",
     "Lease",
+    "Lifetime",
     "Limits",
     "LiveError",
     "Move",
@@ -39,6 +45,7 @@ __all__ = [
     "Phase",
     "QueueFull",
     "Quiesce",
+    "Reload",
     "Replaced",
     "Row",
     "Runtime",
@@ -49,4 +56,6 @@ __all__ = [
     "Triggers",
     "UnknownResource",
     "WouldBlock",
+    "lifetime",
+    "ready",
 ]
