@@ -1,0 +1,133 @@
+"""A private etcd: started on free ports, killed and started again on the same data."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitless.config.etcd import EtcdError, Gateway
+from hitless.config.posting import post
+
+START_S = 60.0
+
+
+def free_port() -> int:
+    """Of a range from which the kernel takes none for outgoing connections: it stays free while its server is down."""
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
+class Etcd:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._client, self._peer = free_port(), free_port()
+        self.endpoint = f"http://127.0.0.1:{self._client}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        peer = f"http://127.0.0.1:{self._peer}"
+        command = ["etcd", "--name", "one", "--data-dir", str(self._folder / "data"), "--log-level", "error"]
+        command += ["--listen-client-urls", self.endpoint, "--advertise-client-urls", self.endpoint]
+        command += [
+            "--listen-peer-urls",
+            peer,
+            "--initial-advertise-peer-urls",
+            peer,
+            "--initial-cluster",
+            f"one={peer}",
+        ]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_S
+        while True:
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            try:
+                Gateway([self.endpoint], 5.0).read("/ready/")
+            except EtcdError:
+                assert time.monotonic() < deadline, (self._folder / "log").read_text()
+                time.sleep(0.05)
+            else:
+                return
+
+    def kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def put(self, **documents: str) -> int:
+        """All of them in one transaction; a key is its name with `_` for `/` and `.`: `volumes_a_toml`. Returns the revision."""
+        return self.transact({_key(name): text for name, text in documents.items()})
+
+    def transact(self, documents: dict[str, str]) -> int:
+        puts = [
+            {"request_put": {"key": _encoded(key), "value": _encoded(text)}}
+            for key, text in documents.items()
+        ]
+        return self._revision(self.ask("/v3/kv/txn", {"success": puts}))
+
+    def delete(self, key: str) -> int:
+        return self._revision(self.ask("/v3/kv/deleterange", {"key": _encoded(key)}))
+
+    def compact(self, revision: int) -> None:
+        self.ask("/v3/kv/compaction", {"revision": str(revision), "physical": True})
+
+    def ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer = post(self.endpoint + path, json.dumps(request).encode(), headers={}, timeout_s=30.0)
+        assert answer.status == 200, answer.body
+        found: dict[str, Any] = json.loads(answer.body)
+        return found
+
+    def _revision(self, answer: dict[str, Any]) -> int:
+        return int(answer["header"]["revision"])
+
+
+def _key(name: str) -> str:
+    *above, suffix = name.split("_")
+    return "/" + "/".join(above) + f".{suffix}"
+
+
+def _encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[Etcd]:
+    if shutil.which("etcd") is None:
+        pytest.fail("etcd is missing; run: apt-get install etcd-server")
+    folder = tmp_path / "etcd"
+    folder.mkdir()
+    server = Etcd(folder)
+    server.start()
+    yield server
+    server.kill()
