@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 
 from oslo_config import cfg
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from pydantic.fields import FieldInfo
 
 from hitless.config.ini_lines import DEFAULT_SECTION
 from hitless.config.oslo.options import Options, OsloOptions, OsloOptionsError
@@ -24,11 +23,15 @@ def settings_model(options: OsloOptions, name: str) -> type[BaseModel]:
         if section != DEFAULT_SECTION:
             field = options.fields[section]
             table = _table(f"{name}_{field}", _fields(options, inside, above=f"{field}."))
-            fields[field] = (table, _whole(table))
+            fields[field] = _whole(table)
     if options.backends is not None:
         field = options.backends.field
         table = _table(f"{name}_{field}", _fields(options, options.of_each_backend(), above=f"{field}."))
-        fields[field] = (dict[str, table], Field(default_factory=dict))  # type: ignore[valid-type]
+        extra: dict[str, Any] = {"reload": options.reload_of_backends()}
+        fields[field] = (
+            dict[str, table],  # type: ignore[valid-type]
+            Field(default_factory=dict, json_schema_extra=extra),
+        )
     return _table(name, fields)
 
 
@@ -51,11 +54,13 @@ def _field(option: cfg.Opt, reload: str, path: str) -> Any:
     return Field(default=default, description=description, json_schema_extra=extra)
 
 
-def _whole(table: type[BaseModel]) -> FieldInfo:
-    """A table that may be left out, unless something in it is required."""
+def _whole(table: type[BaseModel]) -> tuple[Any, Any]:
+    """A table that may be left out. With something required in it, it is None then: libraries also list options of sections
+    that a service only looks at when they are there.
+    """
     if any(info.is_required() for info in table.model_fields.values()):
-        return cast("FieldInfo", Field())
-    return cast("FieldInfo", Field(default_factory=cast("Callable[[], BaseModel]", table)))
+        return (table | None, Field(default=None))
+    return (table, Field(default_factory=cast("Callable[[], BaseModel]", table)))
 
 
 def _table(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:

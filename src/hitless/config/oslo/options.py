@@ -144,13 +144,21 @@ class OsloOptions:
 
     def reload_of(self, path: str, option: cfg.Opt) -> Reload:
         """How a change of the setting at the dotted path is put in force."""
+        return self._said(path) or ("live" if option.mutable else "restart")
+
+    def reload_of_backends(self) -> Reload:
+        """How a backend that is new or gone is."""
+        return (None if self.backends is None else self._said(self.backends.field)) or "restart"
+
+    def _said(self, path: str) -> Reload | None:
+        """What was said of the setting, or of the nearest section above it."""
         for length in range(path.count(".") + 1, 0, -1):
             above = ".".join(path.split(".")[:length])
             if above in self.restart:
                 return "restart"
             if above in self.live:
                 return "live"
-        return "live" if option.mutable else "restart"
+        return None
 
     def _check(self) -> None:
         tops = [

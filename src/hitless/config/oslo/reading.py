@@ -39,7 +39,13 @@ class Reading:
             table: Data = data if not field else {}
             for dest, option in inside.items():
                 self._put(table, (*field, dest), option, section)
-            if field and (table or any(option.required for option in inside.values())):
+            # Where something is required, a section that is not there is none, and not one with defaults.
+            is_there = section in self._files.sections or any(path[:1] == field for path in self._origins)
+            if (
+                field
+                and (table or is_there)
+                and (is_there or not any(each.required for each in inside.values()))
+            ):
                 data[field[0]] = table
         backends = self._options.backends
         if backends is not None and (names := self._enabled(backends)):

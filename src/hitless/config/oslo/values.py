@@ -34,7 +34,13 @@ def default_of(option: cfg.Opt) -> Any:
     """The default as the setting has it. One with references stays text: what it stands for is in the file."""
     if option.default is None or has_reference(option.default):
         return option.default
-    return _Check(option)(option.default)
+    # The type alone, as oslo.config does: there are defaults of 20.0 for whole numbers.
+    given = [option.type(each) for each in option.default] if option.multi else option.type(option.default)
+    found = given if _is_plain(given) else str(option.default)
+    if not option.secret:
+        return found
+    found = _as_text(found)
+    return [SecretStr(each) for each in found] if isinstance(found, list) else SecretStr(found)
 
 
 def has_reference(default: object) -> bool:
@@ -62,7 +68,7 @@ class _Check:
             found: Any = [self._one(each) for each in value]
         else:
             found = self._one(value)
-        return _hidden(found) if option.secret else found
+        return _as_text(found) if option.secret else found
 
     def _one(self, value: Any) -> Any:
         if isinstance(value, SecretStr):
@@ -79,10 +85,11 @@ class _Check:
         return found if _is_plain(found) else str(value)
 
 
-def _hidden(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
+    """What a `SecretStr` is made of; other types are not kept for secrets."""
     if isinstance(value, list | tuple):
-        return [SecretStr(str(each)) for each in value]
-    return None if value is None else SecretStr(str(value))
+        return [str(each) for each in value]
+    return None if value is None else str(value)
 
 
 def _is_list(option: cfg.Opt) -> bool:

@@ -76,7 +76,7 @@ class Files:
                     "%s: %s will be removed; leave it out. %s",
                     entry.where,
                     name[1],
-                    option.deprecated_reason or "",
+                    " ".join((option.deprecated_reason or "").split()),
                 )
 
 
