@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ class Etcd:
     def start(self) -> None:
         peer = f"http://127.0.0.1:{self._peer}"
         command = ["etcd", "--name", "one", "--data-dir", str(self._folder / "data"), "--log-level", "error"]
+        # One member need not wait long to elect itself.
+        command += ["--heartbeat-interval", "20", "--election-timeout", "200"]
         command += ["--listen-client-urls", self.endpoint, "--advertise-client-urls", self.endpoint]
         command += [
             "--listen-peer-urls",
@@ -85,6 +88,17 @@ class Etcd:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
+    def recover(self) -> None:
+        """As it was at first, but for its revision."""
+        if self._process is None:
+            self.start()
+        self.thaw()
+        self.ask("/v3/kv/deleterange", {"key": _encoded("/"), "range_end": _encoded("0")})
+
+    @property
+    def revision(self) -> int:
+        return Gateway([self.endpoint], START_S).read("/none/").revision
+
     def put(self, **documents: str) -> int:
         """All of them in one transaction; a key is its name with `_` for `/` and `.`: `volumes_a_toml`. Returns the revision."""
         return self.transact({_key(name): text for name, text in documents.items()})
@@ -121,13 +135,19 @@ def _encoded(text: str) -> str:
     return b64encode(text.encode()).decode()
 
 
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[Etcd]:
+@pytest.fixture(scope="session")
+def etcd_server() -> Iterator[Etcd]:
     if shutil.which("etcd") is None:
         pytest.fail("etcd is missing; run: apt-get install etcd-server")
-    folder = tmp_path / "etcd"
-    folder.mkdir()
-    server = Etcd(folder)
-    server.start()
-    yield server
-    server.kill()
+    with tempfile.TemporaryDirectory(prefix="hitless-etcd-") as folder:
+        server = Etcd(Path(folder))
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def etcd(etcd_server: Etcd) -> Iterator[Etcd]:
+    """Running and empty; a test may freeze or kill it."""
+    yield etcd_server
+    etcd_server.recover()

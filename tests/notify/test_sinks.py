@@ -120,7 +120,10 @@ def test_a_webhook_gets_the_notice_and_its_secrets_are_not_shown() -> None:
 
 @pytest.mark.parametrize(("status", "is_final"), [(500, False), (429, False), (404, True), (302, True)])
 def test_a_refusal_is_final_unless_it_may_pass(status: int, is_final: bool) -> None:
-    with listening(Hook(status)) as url, pytest.raises(SinkFailed, match=f"answered with status {status}") as caught:
+    with (
+        listening(Hook(status)) as url,
+        pytest.raises(SinkFailed, match=f"answered with status {status}") as caught,
+    ):
         WebhookSink(url=url, timeout_s=PATIENCE_S).send(notice())
     assert caught.value.is_final is is_final
 

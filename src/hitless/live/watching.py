@@ -44,7 +44,7 @@ class Watching:
             settle_s=settle_s,
             applied=None if loaded is None else loaded.content_hash,
         )
-        versions = {each.source: each.hash for each in loaded.versions} if loaded is not None else {}
+        versions = {each.source: each for each in loaded.versions} if loaded is not None else {}
         self._prefixes: Final[dict[str, EtcdWatcher]] = {
             source.name: source.watcher(
                 interval_s=interval_s, settle_s=settle_s, applied=versions.get(source.name), tell=self._stands

@@ -70,6 +70,7 @@ class Outbox:
                 self._changed.wait(deadline.remaining())
             while self._queue:
                 self._drop(self._queue.popleft())
+                self._unfinished -= 1
 
     def _run(self) -> None:
         # Signals belong to the program's own threads.

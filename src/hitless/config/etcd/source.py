@@ -74,9 +74,9 @@ class EtcdPrefix:
         return Layer(data, Provenance(layers).origin, self.name, version=version)
 
     def watcher(
-        self, *, interval_s: float, settle_s: float, applied: str | None, **options: Any
+        self, *, interval_s: float, settle_s: float, applied: Version | None, **options: Any
     ) -> EtcdWatcher:
-        """Watches the prefix; `applied` is the hash of what serves."""
+        """Watches the prefix; `applied` is what serves."""
         return EtcdWatcher(
             self.name,
             self.gateway(),
@@ -84,7 +84,8 @@ class EtcdPrefix:
             hash_of,
             interval_s=interval_s,
             settle_s=settle_s,
-            applied=applied,
+            applied=None if applied is None else applied.hash,
+            revision=None if applied is None else applied.number,
             **options,
         )
 

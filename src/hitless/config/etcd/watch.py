@@ -43,7 +43,8 @@ class Standing:
 class EtcdWatcher:
     """Yields a `Changed` when what is below the prefix is not what serves, and has been the same for `settle_s`.
 
-    `tell` is called with every new `Standing`. Without `applied`, what is found first counts as what serves.
+    `tell` is called with every new `Standing`. `applied` is the hash of what serves, and `revision` where that was found; without
+    them, what is found first counts as what serves.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class EtcdWatcher:
         interval_s: float,
         settle_s: float,
         applied: str | None = None,
+        revision: str | None = None,
         tell: Callable[[Standing], None] = lambda _: None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -76,7 +78,7 @@ class EtcdWatcher:
         """Watches that broke, one after the other."""
         self._trouble = ""
         self._since = time.time()
-        self._revision: int | None = None
+        self._revision = revision
 
     @property
     def standing(self) -> Standing:
@@ -84,7 +86,7 @@ class EtcdWatcher:
             self.name,
             "unreachable" if self._trouble else "connected",
             self._since,
-            None if self._revision is None else str(self._revision),
+            self._revision,
             self._trouble,
             self._settling.failed,
         )
@@ -135,7 +137,7 @@ class EtcdWatcher:
             await self._end()  # a watch whose peer has gone silently would never wake again
             return None
         self._failures = 0
-        self._revision = reading.revision
+        self._revision = str(reading.revision)
         self._note("")
         return reading
 
