@@ -29,6 +29,8 @@ class Reading:
         self._shared: Final = options.backends.options if options.backends is not None else None
         self._enabled_sections: Final[set[str]] = set()
         self._origins: Final[dict[KeyPath, Written]] = {}
+        self._filled_in: Final[set[KeyPath]] = set()
+        """Defaults whose references were replaced."""
         self._problems: Final[list[Problem]] = []
 
     def data(self) -> Data:
@@ -39,6 +41,8 @@ class Reading:
             table: Data = data if not field else {}
             for dest, option in inside.items():
                 self._put(table, (*field, dest), option, section)
+            if field and section in self._files.sections:
+                self._origins[field] = Written((), self._files.sections[section])
             # Where something is required, a section that is not there is none, and not one with defaults.
             is_there = section in self._files.sections or any(path[:1] == field for path in self._origins)
             if (
@@ -56,6 +60,8 @@ class Reading:
         return data
 
     def origin(self, path: KeyPath) -> Origin:
+        if path in self._filled_in:
+            return DEFAULT
         while path:
             if (found := self._origins.get(path)) is not None:
                 return Origin("file", found.where, "\n".join(found.texts))
@@ -70,6 +76,7 @@ class Reading:
             texts = [self._text(text, section, written.where, option) for text in written.texts]
             table[str(path[-1])] = texts if option.multi else texts[-1]
         elif has_reference(option.default):
+            self._filled_in.add(path)
             table[str(path[-1])] = self._filled(option.default, section, option)
 
     def _written(self, section: str, option: cfg.Opt) -> Written | None:
@@ -152,6 +159,8 @@ class Reading:
     def _text(self, text: str, section: str, where: str, option: cfg.Opt) -> str:
         try:
             return self._interpolated(text, section, 0)
+        except _Elsewhere:
+            return ""  # the option that is referred to tells it
         except LookupError as error:
             self._problems.append(Problem(where, _dotted(section, option.dest), str(error.args[0])))
             return ""
@@ -177,7 +186,12 @@ class Reading:
                 written = self._written(place, option)
                 value = option.default if written is None else written.texts[-1]
                 return self._interpolated("" if value is None else str(value), place, depth + 1)
-        raise LookupError(f"${name} stands for nothing; there is no such option")
+        kind = _Elsewhere if depth else LookupError
+        raise kind(f"${name} stands for nothing; there is no such option")
+
+
+class _Elsewhere(LookupError):
+    """A reference that leads nowhere stands in the value of another option."""
 
 
 IGNORED: Final = "; say ignore= if another program reads it"
