@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from tests.change.documents import blocks
 from tests.etcd import Etcd, etcd, etcd_server
 from tests.live.conftest import New, Told
 from tests.live.models import Settings, Thing, World
@@ -149,3 +151,25 @@ async def test_a_secret_file_that_is_missing_is_named_with_the_key_that_wants_it
     assert outcome.message.startswith("etcd:/volumes/a.toml:2: database.password: the secret file")
     assert runtime.settings.database.password is not None
     assert runtime.settings.database.password.get_secret_value() == "correct-horse"
+
+
+async def test_the_example_of_the_page_follows_a_change(etcd: Etcd) -> None:
+    etcd.put(volumes_10_toml="level = 'info'\n")
+    [program] = blocks("etcd.md", "python")
+    example = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program.replace("http://127.0.0.1:2379", etcd.endpoint).replace(".level)", ".level, flush=True)"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert example.stdout is not None
+    try:
+        async with asyncio.timeout(100):
+            assert await example.stdout.readline() == b"info\n"
+            etcd.put(volumes_10_toml="level = 'debug'\n")
+            assert await example.stdout.readline() == b"debug\n"
+            assert await example.wait() == 0
+    finally:
+        if example.returncode is None:
+            example.kill()
+            await example.wait()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kombu import Connection
 from pydantic import SecretStr
+from tests.config.oslo.conftest import installed
 from tests.notify.notices import PATIENCE_S, notice
 from tests.rabbitmq import RabbitMQ, rabbitmq
 
@@ -70,3 +73,20 @@ def test_a_broker_that_does_not_answer_is_given_up_at_the_deadline() -> None:
         url = f"amqp://guest:guest@127.0.0.1:{silent.getsockname()[1]}//"
         with pytest.raises(SinkFailed, match=r"timed out|Timeout"):
             AmqpSink(url=url, timeout_s=0.5).send(notice())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_a_listener_of_oslo_messaging_takes_them(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
+    AmqpSink(url=rabbitmq.url, timeout_s=PATIENCE_S).send(notice())
+    AmqpSink(url=rabbitmq.url, timeout_s=PATIENCE_S).send(notice(phase=Phase.ERROR, status="rejected"))
+    python = installed(tmp_path / "venv", "oslo.messaging")
+    program = Path(__file__).parent / "oslo_listener.py"
+    url = rabbitmq.url.replace("amqp:", "rabbit:")
+    done = subprocess.run([python, program, url], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    differences = [{"key": "level", "old": "info", "new": "debug"}]
+    assert json.loads(done.stdout) == [
+        ["error", "volumes.here", "service.reload.error", differences],
+        ["info", "volumes.here", "service.reload.start", differences],
+    ]

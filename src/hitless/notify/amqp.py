@@ -11,6 +11,7 @@ import socket
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -40,6 +41,12 @@ class AmqpSink:
     timeout_s: float = 10.0
     """To connect, and for each answer of the broker."""
     retries: Retries = SEVERAL
+
+    def __post_init__(self) -> None:
+        if urlsplit(self._url).scheme not in ("amqp", "amqps"):
+            raise ValueError("expected a URL such as amqp://user:password@host:5672/vhost")
+        if find_spec("kombu") is None:
+            raise ModuleNotFoundError("AMQP needs kombu; run: pip install 'hitless[amqp]'")
 
     @property
     def name(self) -> str:

@@ -27,6 +27,10 @@ class CommandSink:
     timeout_s: float = 10.0
     retries: Retries = ONCE
 
+    def __post_init__(self) -> None:
+        if isinstance(self.command, str) or not self.command:
+            raise ValueError('expected a command and its arguments as a list: ["pager", "--urgent"]')
+
     @property
     def name(self) -> str:
         return f"command {self.command[0]}"

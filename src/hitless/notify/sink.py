@@ -25,6 +25,10 @@ class Retries:
     first_s: float = 0.5
     longest_s: float = 30.0
 
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_s < 0 or self.longest_s < 0:
+            raise ValueError("expected at least one attempt, and pauses of 0 s or more")
+
     def pause_s(self, failures: int) -> float:
         """Seconds to wait after so many failures."""
         return min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 32)) * random.uniform(0.5, 1.0)
