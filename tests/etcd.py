@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serve.certificates import trusting
 
 from hitless.config.etcd import EtcdError, Gateway
 from hitless.config.posting import post
@@ -37,10 +39,22 @@ def free_port() -> int:
 
 
 class Etcd:
-    def __init__(self, folder: Path) -> None:
+    """With `certificate` and its key over TLS, for clients that show the same certificate."""
+
+    def __init__(self, folder: Path, certificate: tuple[Path, Path] | None = None) -> None:
         self._folder = folder
+        self._certificate = certificate
         self._client, self._peer = free_port(), free_port()
-        self.endpoint = f"http://127.0.0.1:{self._client}"
+        self.tls: ssl.SSLContext | None = None
+        if certificate is None:
+            self.endpoint = self._listens = f"http://127.0.0.1:{self._client}"
+        else:
+            self.endpoint, self._listens = (
+                f"https://localhost:{self._client}",
+                f"https://127.0.0.1:{self._client}",
+            )
+            self.tls = trusting(certificate[0])
+            self.tls.load_cert_chain(*certificate)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -48,7 +62,7 @@ class Etcd:
         command = ["etcd", "--name", "one", "--data-dir", str(self._folder / "data"), "--log-level", "error"]
         # One member need not wait long to elect itself.
         command += ["--heartbeat-interval", "20", "--election-timeout", "200"]
-        command += ["--listen-client-urls", self.endpoint, "--advertise-client-urls", self.endpoint]
+        command += ["--listen-client-urls", self._listens, "--advertise-client-urls", self.endpoint]
         command += [
             "--listen-peer-urls",
             peer,
@@ -57,6 +71,10 @@ class Etcd:
             "--initial-cluster",
             f"one={peer}",
         ]
+        if self._certificate is not None:
+            certificate, key = map(str, self._certificate)
+            command += ["--cert-file", certificate, "--key-file", key]
+            command += ["--client-cert-auth", "--trusted-ca-file", certificate]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._wait()
@@ -67,7 +85,7 @@ class Etcd:
         while True:
             assert self._process.poll() is None, (self._folder / "log").read_text()
             try:
-                Gateway([self.endpoint], 5.0).read("/ready/")
+                Gateway([self.endpoint], 5.0, self.tls).read("/ready/")
             except EtcdError:
                 assert time.monotonic() < deadline, (self._folder / "log").read_text()
                 time.sleep(0.05)
@@ -117,7 +135,9 @@ class Etcd:
         self.ask("/v3/kv/compaction", {"revision": str(revision), "physical": True})
 
     def ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
-        answer = post(self.endpoint + path, json.dumps(request).encode(), headers={}, timeout_s=30.0)
+        answer = post(
+            self.endpoint + path, json.dumps(request).encode(), headers={}, timeout_s=30.0, tls=self.tls
+        )
         assert answer.status == 200, answer.body
         found: dict[str, Any] = json.loads(answer.body)
         return found

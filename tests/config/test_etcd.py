@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 from tests.etcd import Etcd, etcd, etcd_server
+from tests.serve.certificates import make_certificate, trusting
 
 from hitless.config import Changed, ConfigError, SourceUnreachable, Version, explain, load
 from hitless.config.etcd import Compacted, EtcdError, EtcdPrefix, EtcdWatcher, Gateway
@@ -216,6 +218,27 @@ async def test_an_etcd_that_hangs_is_noticed_by_the_look_of_the_interval(etcd: E
             pass
         revision = etcd.put(volumes_a_toml="level = 'b'\n")
         assert (await followed.changes.get()).version == str(revision)
+
+
+async def test_an_etcd_that_wants_certificates_is_read_and_watched(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "cluster")
+    secured = Etcd(tmp_path, certificate)
+    secured.start()
+    try:
+        secured.put(volumes_a_toml="level = 'debug'\n")
+        with_tls = EtcdPrefix("/volumes/", [secured.endpoint], timeout_s=10.0, tls=secured.tls)
+        loaded = load(Settings, with_tls)
+        assert loaded.settings.level == "debug"
+        async with following(with_tls, applied=loaded.versions[0]) as followed:
+            revision = secured.put(volumes_a_toml="level = 'info'\n")
+            assert (await followed.changes.get()).version == str(revision)
+        stranger = EtcdPrefix("/volumes/", [secured.endpoint], timeout_s=10.0, tls=trusting(certificate[0]))
+        with pytest.raises(SourceUnreachable, match="cannot be asked"):
+            load(Settings, stranger)
+        with pytest.raises(SourceUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            load(Settings, EtcdPrefix("/volumes/", [secured.endpoint], timeout_s=10.0))
+    finally:
+        secured.kill()
 
 
 def test_an_error_of_etcd_is_passed_on(etcd: Etcd) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,10 +26,18 @@ class Answer:
     body: bytes
 
 
-def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> Answer:
+def post(
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
     """The answer, whatever its status; redirects are not followed.
 
     `timeout_s` is for everything after the name has been resolved: a peer that sends a byte now and then does not get more.
+    `tls` is for https; without it, the authorities of the system are trusted.
 
     Raises:
         PostFailed: the peer cannot be reached, did not answer in time, or not in HTTP, or with too much.
@@ -36,8 +45,7 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float)
     """
     parts = checked_url(url)
     peer = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(str(parts.hostname), parts.port, timeout=timeout_s)
+    connection = _connection(parts, timeout_s, tls)
     end = _End()
     timer = threading.Timer(timeout_s, end.cut)
     timer.daemon = True
@@ -72,6 +80,13 @@ def checked_url(url: str) -> SplitResult:
     return parts
 
 
+def _connection(parts: SplitResult, timeout_s: float, tls: ssl.SSLContext | None) -> HTTPConnection:
+    host = str(parts.hostname)
+    if parts.scheme == "https":
+        return HTTPSConnection(host, parts.port, timeout=timeout_s, context=tls)
+    return HTTPConnection(host, parts.port, timeout=timeout_s)
+
+
 def _target(parts: SplitResult) -> str:
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
@@ -95,4 +110,5 @@ class _End:
             self.has_come = True
             if self._sock is not None:
                 with suppress(OSError):
-                    self._sock.shutdown(socket.SHUT_RDWR)
+                    # Below TLS: its own shutdown takes the state away that another thread is reading with.
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ class AmqpSink:
     def __post_init__(self) -> None:
         if urlsplit(self._url).scheme not in ("amqp", "amqps"):
             raise ValueError("expected a URL such as amqp://user:password@host:5672/vhost")
-        if find_spec("kombu") is None:
+        if "kombu" not in sys.modules and find_spec("kombu") is None:
             raise ModuleNotFoundError("AMQP needs kombu; run: pip install 'hitless[amqp]'")
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -45,13 +46,14 @@ class Reading:
 class Gateway:
     """Asks the endpoints in turn; the first that answers counts. `timeout_s` is for one call, over all endpoints."""
 
-    def __init__(self, endpoints: Sequence[str], timeout_s: float) -> None:
+    def __init__(self, endpoints: Sequence[str], timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
         if not endpoints:
             raise ValueError("expected at least one endpoint, such as http://127.0.0.1:2379")
         for each in endpoints:
             checked_url(each)
         self._endpoints: Final = tuple(each.rstrip("/") for each in endpoints)
         self._timeout_s: Final = timeout_s
+        self._tls: Final = tls
 
     def read(self, prefix: str) -> Reading:
         """Everything below the prefix, agreed on by a majority of the cluster.
@@ -94,6 +96,7 @@ class Gateway:
                     body,
                     headers=JSON_HEADERS,
                     timeout_s=self._timeout_s / len(self._endpoints),
+                    tls=self._tls,
                 )
                 found = _decoded(answer.body, endpoint)
             except (PostFailed, EtcdError) as error:
@@ -112,7 +115,7 @@ class Gateway:
         troubles = []
         for endpoint in self._endpoints:
             parts = checked_url(endpoint)
-            secure = True if parts.scheme == "https" else None
+            secure = (self._tls or ssl.create_default_context()) if parts.scheme == "https" else None
             port = parts.port or (443 if secure else 80)
             deadline = Deadline.after(self._timeout_s / len(self._endpoints))
             try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -36,6 +37,8 @@ class EtcdPrefix:
     timeout_s: float = 5.0
     """For one call, over all endpoints."""
     required: bool = True
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """For https endpoints: the authority that is trusted, the client's own certificate."""
 
     def __post_init__(self) -> None:
         if not self.prefix.strip("/"):
@@ -47,7 +50,7 @@ class EtcdPrefix:
         return f"etcd:{self.prefix}"
 
     def gateway(self) -> Gateway:
-        return Gateway(self.endpoints, self.timeout_s)
+        return Gateway(self.endpoints, self.timeout_s, self.tls)
 
     def read(self) -> Reading:
         """Raises EtcdError."""
