@@ -195,7 +195,7 @@ async def test_changes_made_and_forgotten_while_etcd_was_gone_are_found_when_it_
         etcd.kill()
         lost = await followed.standings.get()
         assert (lost.state, lost.revision) == ("unreachable", str(last))
-        assert "cannot be asked: Connection re" in lost.message  # reset or refused
+        assert "cannot be asked: " in lost.message
         etcd.start()
         found = await followed.standings.get()
         assert (found.state, found.message) == ("connected", "")
