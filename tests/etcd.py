@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -18,24 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 from tests.serve.certificates import trusting
 
 from hitless.config.etcd import EtcdError, Gateway
 from hitless.config.posting import post
 
 START_S = 60.0
-
-
-def free_port() -> int:
-    """Of a range from which the kernel takes none for outgoing connections: it stays free while its server is down."""
-    while True:
-        port = random.randrange(20000, 30000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 class Etcd:
@@ -101,6 +88,15 @@ class Etcd:
     def freeze(self) -> None:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + START_S
+        while not self._is_frozen(self._process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def _is_frozen(self, pid: int) -> bool:
+        """Whether each thread of it has stopped: the signal reaches them one after the other."""
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
     def thaw(self) -> None:
         assert self._process is not None
