@@ -115,7 +115,7 @@ class Outbox:
         try:
             self.sink.send(notice)
         except SinkFailed as error:
-            return str(error), error.is_final
+            return str(error) or "it gave no reason", error.is_final
         except Exception as error:
             log.exception("%s failed in a way that it does not know", self.sink.name)
             return f"{type(error).__name__}", True
