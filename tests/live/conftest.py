@@ -50,7 +50,7 @@ class Told:
         return [event for event in self.events if event.name == name]
 
     async def wait_for(self, name: str, count: int = 1) -> Event:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.named(name)) < count:
                 self._more.clear()
                 await self._more.wait()

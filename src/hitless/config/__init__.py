@@ -10,10 +10,10 @@ from hitless.config.ini import IniFile, Multi
 from hitless.config.keys import KeyPath, dotted
 from hitless.config.load import Loaded, load
 from hitless.config.plain import plain
-from hitless.config.problems import ConfigError, Problem
+from hitless.config.problems import ConfigError, Problem, SourceUnreachable
 from hitless.config.secret import Secret
 from hitless.config.secrets import MASK, is_secret_name, shown
-from hitless.config.sources import Environment, Flags, Layer, Origin, Source, TomlFile, file_layer
+from hitless.config.sources import Environment, Flags, Layer, Origin, Source, TomlFile, Version, file_layer
 from hitless.config.units import Bytes, FileMode, Seconds, parse_bytes, parse_file_mode, parse_seconds
 from hitless.config.watch import Changed, Watcher
 
@@ -39,7 +39,9 @@ __all__ = [
     "Seconds",
     "Secret",
     "Source",
+    "SourceUnreachable",
     "TomlFile",
+    "Version",
     "Watcher",
     "diff",
     "dotted",

@@ -14,10 +14,11 @@ from pydantic_core import ErrorDetails
 from hitless.config.document import Data
 from hitless.config.keys import KeyPath, at, dotted, has
 from hitless.config.problems import Problem
-from hitless.config.schema import model_at, settings_of, strip
+from hitless.config.schema import item_of, model_at, section_of, settings_of, strip
 from hitless.config.secrets import MASK, is_secret_name
 
 SHOWN_LIMIT: Final = 60
+SECRETS: Final = (SecretStr, SecretBytes)
 
 EXPECTED: Final[Mapping[str, str]] = {
     "int_type": "a whole number",
@@ -128,13 +129,20 @@ def _found(value: Any, model: type[BaseModel], path: KeyPath) -> str:
 
 
 def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
-    for known, info in settings_of(model).items():
-        if path[: len(known)] == known:
-            bare, _ = strip(info.annotation)
-            return bare in (SecretStr, SecretBytes) or any(
-                is_secret_name(str(part)) for part in path[len(known) :]
-            )
+    """Whether the value at the path must not be shown: by the type of a setting, or by the name of a key in a mapping."""
+    for length, part in enumerate(path):
+        table = model_at(model, path[:length])
+        info = table.model_fields.get(str(part)) if table is not None else None
+        if is_secret_name(str(part)) if info is None else _holds_secrets(info.annotation):
+            return True
     return False
+
+
+def _holds_secrets(annotation: Any) -> bool:
+    bare, _ = strip(annotation)
+    if section_of(bare) is not None or section_of(item_of(bare)) is not None:
+        return False  # what is in it is asked for one by one
+    return bare in SECRETS or strip(item_of(bare))[0] in SECRETS
 
 
 def _place(problem: Problem) -> tuple[str, int]:

@@ -18,9 +18,9 @@ from hitless.config.document import Data
 from hitless.config.keys import KeyPath, dotted, scalars
 from hitless.config.overlay import laid_over
 from hitless.config.plain import leaves, plain
-from hitless.config.problems import ConfigError, Problem
+from hitless.config.problems import ConfigError, Problem, SourceUnreachable
 from hitless.config.provenance import Provenance
-from hitless.config.sources import Layer, Origin, Source
+from hitless.config.sources import Layer, Origin, Source, Version
 
 INT_BITS: Final = 63
 
@@ -40,6 +40,8 @@ class Loaded(Generic[M_co]):
     content_hash: str
     """SHA-256 of what the files held; what a `Watcher` of the same files compares."""
     files: tuple[Path, ...] = ()
+    versions: tuple[Version, ...] = ()
+    """What sources held that are no files."""
 
 
 def load(model: type[M], *sources: Source) -> Loaded[M]:
@@ -49,6 +51,7 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
 
     Raises:
         ConfigError: with every problem there is. Values are looked at only when every source could be read.
+        SourceUnreachable: nothing else is known to be wrong.
     """
     layers = _read(model, sources)
     provenance = Provenance(layers)
@@ -64,19 +67,25 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
         digest(plain(settings)),
         content_hash(content for layer in layers for _, content in layer.files),
         tuple(path for layer in layers for path, _ in layer.files),
+        tuple(layer.version for layer in layers if layer.version is not None),
     )
 
 
 def _read(model: type[BaseModel], sources: Sequence[Source]) -> list[Layer]:
     layers: list[Layer] = []
     problems: list[Problem] = []
+    unreachable: list[Problem] = []
     for source in sources:
         try:
             layers.append(source.layer(model))
+        except SourceUnreachable as error:
+            unreachable += error.problems
         except ConfigError as error:
             problems += error.problems
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([*problems, *unreachable])
+    if unreachable:
+        raise SourceUnreachable(unreachable)
     return layers
 
 

@@ -49,8 +49,7 @@ class DirectoryEvents:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})  # unlike awaiting it, this does not swallow our own cancellation
 
     def _places(self) -> frozenset[Place]:
         found = set()

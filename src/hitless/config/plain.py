@@ -56,7 +56,13 @@ def _leaves(path: KeyPath, value: Any, data: JSON, *, is_secret: bool) -> Iterat
         for index, item in enumerate(value):
             yield from _leaves((*path, index), item, data[index], is_secret=is_secret)
     else:
-        yield Leaf(path, data, is_secret or isinstance(value, SecretStr | SecretBytes))
+        yield Leaf(path, data, is_secret or _holds_secret(value))
+
+
+def _holds_secret(value: Any) -> bool:
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(_holds_secret(item) for item in value)
+    return isinstance(value, SecretStr | SecretBytes)
 
 
 def _revealed(value: Any, dumped: Any) -> Any:

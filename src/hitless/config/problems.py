@@ -27,3 +27,7 @@ class ConfigError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: Final = tuple(problems)
         super().__init__("\n".join(str(each) for each in self.problems))
+
+
+class SourceUnreachable(ConfigError):
+    """A source cannot be asked now. Nothing is known to be wrong with the configuration."""

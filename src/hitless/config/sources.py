@@ -19,7 +19,7 @@ from hitless.config.schema import settings_of
 from hitless.config.text import value_of, values_of
 from hitless.config.toml import parse_toml
 
-OriginKind = Literal["default", "file", "environment", "flag"]
+OriginKind = Literal["default", "file", "environment", "flag", "etcd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,18 @@ DEFAULT: Final = Origin("default")
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """What a source held that is no file."""
+
+    source: str
+    """Its name."""
+    number: str
+    """The source's own name for it, as the revision of etcd."""
+    hash: str
+    """SHA-256 of the content; what a watcher of the same source compares."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """The values of one source, and where each of them stands in it."""
 
@@ -48,6 +60,8 @@ class Layer:
     name: str
     files: tuple[tuple[Path, bytes], ...] = ()
     """What was read from disk, for the hash of the content."""
+    version: Version | None = None
+    """What was read from elsewhere."""
 
 
 class Source(Protocol):
@@ -55,7 +69,7 @@ class Source(Protocol):
         """The values for this model.
 
         Raises:
-            ConfigError: the source cannot be read.
+            ConfigError: the source cannot be read; SourceUnreachable if it cannot be asked now.
         """
 
 

@@ -29,6 +29,8 @@ class Changed:
 
     hash: str
     """To be given back to `applied` or `failed`."""
+    version: str = ""
+    """The source's own name for it, as the revision of etcd."""
 
 
 class Watcher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,7 +129,10 @@ class Commands:
             "last_outcome": None if last is None else last.to_json(),
             "generation": service.transactions.generation,
             "on_probation": False,
-            "watch": None if service.watching is None else {"failing": service.watching.failing},
+            "watch": None
+            if service.watching is None
+            else {"failing": service.watching.failing, "sources": service.watching.standings},
+            "notify": [{"sink": name, **asdict(counts)} for name, counts in service.notifier.counts],
             "addresses": [],
             "metrics_addresses": [],
             "recent_crashes": 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import Any, Final, Generic, TypeVar, Unpack, cast, overload
 
@@ -25,6 +25,7 @@ from hitless.live.service import Service
 from hitless.live.snapshot import Snapshot
 from hitless.live.timeouts import Limits
 from hitless.live.triggers import Triggers
+from hitless.notify import Sink
 
 S = TypeVar("S", bound=BaseModel)
 T = TypeVar("T")
@@ -42,7 +43,8 @@ class Runtime(Generic[S]):
     4. A resource is closed exactly once, when nobody uses it, after everything that was built with it.
 
     `name` is that of the control socket and the journal; without it there is no control socket, and the journal ends with
-    the program. `overdue` says what becomes of leases that are held past `limits.drain_s`.
+    the program. `overdue` says what becomes of leases that are held past `limits.drain_s`. `notify` are the sinks that are told
+    when a change begins and how it ended.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class Runtime(Generic[S]):
         name: str | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         overdue: Overdue = "wait",
+        notify: Sequence[Sink] = (),
     ) -> None:
         self.model: Final = model
         self.name: Final = name
         self.limits: Final = limits
         self.overdue: Final[Overdue] = overdue
+        self.notify: Final = tuple(notify)
         self.events: Final = Events()
         self.leases: Final = Leases()
         self.declarations: Final[list[Declaration]] = []

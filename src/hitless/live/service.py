@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Sequence
@@ -30,7 +31,7 @@ from hitless.change import (
     Status,
     Transactions,
 )
-from hitless.config import ConfigError, Loaded, Source, load
+from hitless.config import ConfigError, Loaded, Source, SourceUnreachable, load
 from hitless.live.change import Reconfiguration
 from hitless.live.closing import Closer
 from hitless.live.commands import Commands
@@ -48,6 +49,7 @@ from hitless.live.unrecorded import Unrecorded
 from hitless.live.veil import Veil
 from hitless.live.watching import Watching
 from hitless.live.wish import Wish
+from hitless.notify import Notifier
 
 if TYPE_CHECKING:
     from hitless.live.runtime import Runtime
@@ -59,6 +61,8 @@ log = logging.getLogger(__name__)
 
 STOP_GRACE_S: Final = 30.0
 """After the drain deadline, for closes when the runtime stops."""
+NOTIFY_GRACE_S: Final = 5.0
+"""For notices that were not sent when the runtime stops."""
 
 
 class Service(Generic[S]):
@@ -86,12 +90,15 @@ class Service(Generic[S]):
         self._before: Wish[S] | None = None
         self._reading: str | None = None
         self._has_read: Final = asyncio.Event()
-        self._content: str | None = None
-        """Hash of what the files held that were loaded last."""
+        self._loaded: Loaded[S] | None = None
+        """What was read from the sources last."""
         self._is_stopping = False
         self.hangup: Final = Hangup(self._reload_by_signal)
         self.watching: Watching | None = None
         self._commands: Final = Commands(self)
+        self.notifier: Final = Notifier(
+            self.events, runtime.notify, service=runtime.name or Path(sys.argv[0]).name or "python"
+        )
         self._unsubscribe: Final = self.events.subscribe(_log)
 
     def _parts(self, graph: Graph) -> Parts:
@@ -131,9 +138,7 @@ class Service(Generic[S]):
         if self.triggers.sighup:
             self.hangup.install()
         if self.triggers.watch_interval_s is not None:
-            self.watching = Watching(
-                self, self.triggers.watch_interval_s, self.triggers.watch_settle_s, applied=self._content
-            )
+            self.watching = Watching(self, self.triggers, self._loaded)
         return outcome
 
     async def _start_hosted(self, host: Host, settings: S | None) -> Outcome:
@@ -190,6 +195,7 @@ class Service(Generic[S]):
         self.transactions.close()
         self.journal.close()
         self._unsubscribe()
+        await in_thread(partial(self.notifier.close, NOTIFY_GRACE_S), "send the last notices")
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -263,7 +269,7 @@ class Service(Generic[S]):
             change, requested_by=requested_by, deadline_s=timeout_s or self.parts.limits.change_s
         )
         self.last_outcome = outcome
-        self._content = self._content if loaded is None else loaded.content_hash
+        self._loaded = loaded or self._loaded
         for drain in self.parts.drains.running:
             drain.change = drain.change or (outcome.change if before is drain.snapshot else None)
         if outcome.status is Status.APPLIED and isinstance(asked, Wish):
@@ -298,6 +304,8 @@ class Service(Generic[S]):
             ), None
         try:
             return await in_thread(self._load, "load settings")
+        except SourceUnreachable as error:
+            return Refused("source_unreachable", f"{error}; it can be tried again"), None
         except ConfigError as error:
             return Refused("configuration_invalid", str(error), invalid=True), None
 
@@ -369,5 +377,6 @@ def _log(event: Event) -> None:
         "resource.close_failed",
         "lease.overdue",
         "hook.failed",
+        "source.lost",
     )
     log.log(logging.WARNING if bad else logging.INFO, "%s %s", event.name.replace(".", " ", 1), fields)

@@ -20,9 +20,9 @@ class Triggers:
 
     sighup: bool = False
     watch_interval_s: float | None = None
-    """Watch the files of the sources, and look at them at least so often; not at all if None."""
+    """Watch the sources (files, prefixes of etcd), and look at them at least so often; not at all if None."""
     watch_settle_s: float = 1.0
-    """How long changed files must have been the same."""
+    """How long changed content must have been the same."""
     control: bool | str | Path = False
     """A control socket, at its usual place for the runtime's name or at this path: `hitless reload NAME`."""
     state_dir: str | Path | None = None

@@ -22,8 +22,11 @@ class Veil:
 
     def learn(self, leaves: Iterable[Leaf]) -> None:
         for leaf in leaves:
-            if leaf.is_secret and isinstance(leaf.value, str) and len(leaf.value) >= SHORTEST:
-                self._secrets[leaf.value] = None
+            if leaf.is_secret:
+                each = leaf.value if isinstance(leaf.value, list) else [leaf.value]
+                self._secrets.update(
+                    (text, None) for text in each if isinstance(text, str) and len(text) >= SHORTEST
+                )
         while len(self._secrets) > REMEMBERED:
             del self._secrets[next(iter(self._secrets))]
 
