@@ -22,6 +22,7 @@ def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.timeout(300)
 def test_no_copy_notices_any_change(capsys: pytest.CaptureFixture[str], own_folder: Path) -> None:
     assert run("live", as_json=True) == 0
     report = json.loads(capsys.readouterr().out)
@@ -46,29 +47,6 @@ def test_no_copy_notices_any_change(capsys: pytest.CaptureFixture[str], own_fold
     assert all(step["requests"] >= live.ENOUGH for step in report["steps"][1:-2])
     assert list(own_folder.iterdir()) == []
     assert psutil.Process().children(recursive=True) == []
-
-
-def test_a_copy_that_is_not_whole_fails_the_demonstration(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """A service whose copies lack their last byte, and which does not look."""
-    broken = tmp_path / "broken"
-    shutil.copytree(example("volumes"), broken)
-    manager = broken / "volumes" / "manager.py"
-    text = manager.read_text()
-    for old, new in (
-        ("await new.write(offset, data)", "await new.write(offset, data[:-1])"),
-        ("!= digest.hexdigest()", "is None"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    manager.write_text(text)
-    monkeypatch.setattr(storage, "example", lambda _: broken)
-    monkeypatch.setattr(live, "BYTES_PER_S", 10**9)
-    assert run("live", as_json=True) == 1
-    report = json.loads(capsys.readouterr().out)
-    assert not report["ok"]
-    assert report["failed"] > 0
 
 
 def test_a_service_that_does_not_start_fails_the_demonstration(

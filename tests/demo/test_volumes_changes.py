@@ -5,6 +5,7 @@ backends that go are closed as they should be, as their target sees it.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import socket
 from collections import Counter
@@ -19,7 +20,9 @@ import pytest
 from tests.demo.storage_checks import rows, stored
 
 from hitless.control import ControlClient
+from hitless.demo import storage
 from hitless.demo.configuration import Configuration
+from hitless.demo.place import example
 from hitless.demo.service import Service
 from hitless.demo.storage import CLEAN, Target, target, volume_service
 from hitless.demo.volume_client import Lost, VolumeClient
@@ -250,6 +253,7 @@ async def through_changes(folder: Path, *, changes: int, clients: int, seed: int
         )
 
 
+@pytest.mark.timeout(300)
 async def test_fifty_changes_lose_no_action_tear_no_connection_and_leave_no_volume_half_copied(
     folder: Path,
 ) -> None:
@@ -269,6 +273,28 @@ async def test_a_thousand_changes_under_heavy_load_lose_nothing(folder: Path) ->
     found = await through_changes(folder, changes=1000, clients=24, seed=2)
     print(dict(found))
     assert found["applied"] > 600
+
+
+async def test_a_copy_that_is_not_whole_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service whose copies lack the last byte of each piece, and which does not look: the load does."""
+    broken = folder / "broken"
+    shutil.copytree(example("volumes"), broken)
+    manager = broken / "volumes" / "manager.py"
+    text = manager.read_text()
+    for old, new in (
+        ("await new.write(offset, data)", "await new.write(offset, data[:-1])"),
+        ("!= digest.hexdigest()", "is None"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    manager.write_text(text)
+    monkeypatch.setattr(storage, "example", lambda _: broken)
+    async with ground(folder, targets=0) as made:
+        async with VolumeLoad(made.door, clients=2, backends=ALWAYS, sizes=SIZES) as load:
+            await load.more(20)
+        assert {"does not hold what was written" in failure.why for failure in load.failures} == {True}
+        with pytest.raises(AssertionError):
+            made.check_storage(load.contents)
 
 
 # what no change can prevent

@@ -22,12 +22,12 @@ from hitless.demo.volume_client import Lost, Pending, VolumeClient
 from hitless.demo.volume_load import Seen, VolumeLoad
 
 TITLE: Final = "hitless demo live: a volume service's backends change while volumes are copied"
-CLIENTS: Final = 8
-SIZES: Final = (100_000, 400_000)
+CLIENTS: Final = 6
+SIZES: Final = (50_000, 250_000)
 CONFIG: Final = "volumes.toml"
-LONG_BYTES: Final = 1_000_000
-BYTES_PER_S: Final = 600_000
-ENOUGH: Final = 25
+LONG_BYTES: Final = 500_000
+BYTES_PER_S: Final = 400_000
+ENOUGH: Final = 20
 """Requests that a step waits for after its change."""
 
 
@@ -194,7 +194,7 @@ class Job:
             outcome = await act()
             await self.load.more(ENOUGH)
             ended = await self.client.end_of(under_way)
-            self.narrator.said(f"the copy of 1 MB that was under way: {ended}")
+            self.narrator.said(f"the copy of 500 kB that was under way: {ended}")
             seen.requests += 1
             if ended.state != "done":
                 self.load.failed(f"copy {source} to {copy}", str(ended))
