@@ -212,7 +212,7 @@ def test_of_two_requests_for_one_volume_the_second_is_refused(tmp_path: Path) ->
     catalog.accept_create("r1", "a", backend="disk", size=1)
     with pytest.raises(Conflict, match="a is creating"):
         catalog.accept_write("r2", "a")
-    catalog.end("r1", "done", Settled("a", "available"))
+    catalog.end("r1", "done", Settled("a", "available"), answer={})
     catalog.accept_copy("r3", "a", to="b", backend="disk", size=1)
     for accept in (catalog.accept_write, catalog.accept_delete):
         with pytest.raises(Conflict, match="a is copying"):
@@ -223,8 +223,8 @@ def test_of_two_requests_for_one_volume_the_second_is_refused(tmp_path: Path) ->
         catalog.accept_write("r6", "c")
     with pytest.raises(Duplicate):
         catalog.accept_create("r1", "d", backend="disk", size=1)
-    catalog.end("r3", "failed", Settled("a", "available"), Settled("b", None), error="why")
-    assert catalog.request("r3") == ("failed", "why")
+    catalog.end("r3", "failed", Settled("a", "available"), Settled("b", None), answer={"error": "why"})
+    assert catalog.request("r3") == ("failed", {"error": "why"})
     assert [(row.id, row.state) for row in catalog.volumes()] == [("a", "available")]
     assert [catalog.request(each) for each in ("r2", "r4", "r5", "r6")] == [None] * 4
     catalog.close()

@@ -5,6 +5,7 @@ backends that go are closed as they should be, as their target sees it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import signal
 import socket
@@ -348,13 +349,25 @@ async def test_a_service_that_was_killed_settles_what_it_left(folder: Path) -> N
             await client.close()
 
 
-async def test_a_request_that_is_asked_again_is_not_done_again(folder: Path) -> None:
+async def test_a_request_that_is_asked_again_is_not_done_again_and_has_the_same_answer(folder: Path) -> None:
     async with ground(folder, targets=0) as made:
-        for _ in range(2):
+        answers = []
+        for _ in range(3):
             client = await VolumeClient.to(made.door, "same")  # its requests have the same ids
-            assert (await client.ask("create", "v", size=1000)).state == "done"
+            assert (await client.ask("create", "v", size=200_000)).state == "done"
+            copy = client.begin("copy", "v", to="v.copy", backend="thin")
+            if not answers:
+                await copy.accepted.wait()
+                again = await VolumeClient.to(made.door, "same")
+                again.begin("create", "v", size=200_000)
+                answers.append(await again.ask("copy", "v", to="v.copy", backend="thin"))
+                await again.close()
+            answers.append(await client.end_of(copy))
             await client.close()
-        assert made.requests() == Counter(done=1)
+        assert {(answer.state, answer.said["sha256"]) for answer in answers} == {
+            ("done", hashlib.sha256(bytes(200_000)).hexdigest())
+        }
+        assert made.requests() == Counter(done=2)
         await made.stop()
 
 

@@ -7,10 +7,11 @@ of them finds nothing, all is undone, and who asked is told what is in the way.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS volumes (id TEXT PRIMARY KEY, backend TEXT NOT NULL, size BIGINT NOT NULL,"
     " state TEXT NOT NULL, sha256 TEXT, error TEXT)",
     "CREATE TABLE IF NOT EXISTS requests (id TEXT PRIMARY KEY, kind TEXT NOT NULL, volume TEXT NOT NULL,"
-    " state TEXT NOT NULL, error TEXT, accepted DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION)",
+    " state TEXT NOT NULL, answer TEXT, accepted DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION)",
 )
 BUSY_S = 10.0
 ENDED_FIRST = "the service ended before the request did"
@@ -128,10 +129,10 @@ class Catalog:
         """Raises Duplicate, NoSuchVolume, Conflict."""
         self._claimed(request, "delete", _claim(volume, "deleting", ("available", "error")), volume)
 
-    def end(self, request: str, state: str, *settled: Settled, error: str | None = None) -> None:
-        """The request has ended, and so have its claims."""
-        values = (state, error, time.time(), request)
-        end = Step("UPDATE requests SET state = ?, error = ?, ended = ? WHERE id = ?", values)
+    def end(self, request: str, state: str, *settled: Settled, answer: Mapping[str, object]) -> None:
+        """The request has ended, and so have its claims; `answer` is what its client is told besides."""
+        values = (state, json.dumps(answer), time.time(), request)
+        end = Step("UPDATE requests SET state = ?, answer = ?, ended = ? WHERE id = ?", values)
         self._run(end, *(each.step() for each in settled))
 
     def recover(self) -> int:
@@ -139,8 +140,8 @@ class Catalog:
         left = self._rows("SELECT id FROM requests WHERE state = 'running'")
         self._run(
             Step(
-                "UPDATE requests SET state = 'failed', error = ?, ended = ? WHERE state = 'running'",
-                (ENDED_FIRST, time.time()),
+                "UPDATE requests SET state = 'failed', answer = ?, ended = ? WHERE state = 'running'",
+                (json.dumps({"error": ENDED_FIRST}), time.time()),
                 needed=False,
             ),
             Step("UPDATE volumes SET state = 'available' WHERE state = 'copying'", (), needed=False),
@@ -165,10 +166,10 @@ class Catalog:
         statement = f"SELECT id, backend, size, state, sha256, error FROM volumes{where} ORDER BY id"
         return [Row(*row) for row in self._rows(statement, *values)]
 
-    def request(self, request: str) -> tuple[str, str | None] | None:
-        """State and error."""
-        found = self._rows("SELECT state, error FROM requests WHERE id = ?", request)
-        return (found[0][0], found[0][1]) if found else None
+    def request(self, request: str) -> tuple[str, dict[str, Any]] | None:
+        """State and answer."""
+        found = self._rows("SELECT state, answer FROM requests WHERE id = ?", request)
+        return (found[0][0], json.loads(found[0][1] or "{}")) if found else None
 
     def _claimed(self, request: str, kind: str, claim: Step, volume: str) -> None:
         if not self._run(_accept(request, kind, volume), claim):
@@ -220,7 +221,7 @@ def _opened(url: str) -> Database:
             return Sqlite(Path(rest))
         except sqlite3.Error as error:
             raise CatalogError(f"the catalogue {rest} cannot be opened: {error}") from error
-    if kind in ("postgresql", "postgres"):
+    if kind == "postgresql":
         try:
             from volumes.postgresql import connected
         except ModuleNotFoundError as error:

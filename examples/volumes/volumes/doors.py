@@ -36,8 +36,10 @@ async def door(url: str, manager: Manager) -> Door:
     """
     kind, _, rest = url.partition(":")
     if kind == "amqp":
-        from volumes.amqp import AmqpDoor
-
+        try:
+            from volumes.amqp import AmqpDoor
+        except ModuleNotFoundError as error:
+            raise ValueError(f"amqp needs {error.name}; install it: pip install kombu") from error
         return await AmqpDoor.connected(url, manager)
     made = SocketDoor(manager)
     if kind == "unix":

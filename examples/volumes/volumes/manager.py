@@ -59,13 +59,14 @@ class Slots:
 class Manager:
     def __init__(self, runtime: Runtime[Settings]) -> None:
         self._runtime = runtime
+        self._in_progress: dict[str, asyncio.Event] = {}
 
     async def handle(self, line: bytes, tell: Tell) -> None:
         """Do what the line asks for, and tell its client how it goes. Raises nothing of what may go wrong with it."""
         request: Answer = {"id": _id_of(line)}
         try:
             order = parse(line)
-            async with self._runtime.action(f"{order.do} {order.volume}") as generation:
+            async with self._once(order.id), self._runtime.action(f"{order.do} {order.volume}") as generation:
                 await Job(generation, order, tell).run()
         except NotRunning:
             await tell(
@@ -73,6 +74,18 @@ class Manager:
             )
         except VolumeError as error:
             await tell(request | {"state": "refused", "reason": type(error).__name__, "error": str(error)})
+
+    @asynccontextmanager
+    async def _once(self, request: str) -> AsyncIterator[None]:
+        """A request that is asked again, because its answer was lost, waits for itself: then it has the same answer."""
+        while (before := self._in_progress.get(request)) is not None:
+            await before.wait()
+        ended = self._in_progress[request] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._in_progress[request]
+            ended.set()
 
 
 class Job:
@@ -207,19 +220,19 @@ class Job:
             found = await asyncio.to_thread(self._catalog.request, self._order.id)
             if found is None or found[0] == "running":
                 raise
-            await self._say(found[0], **({"error": found[1]} if found[1] else {}))
+            await self._say(found[0], **found[1])
             return False
         self._is_accepted = True
         await self._say("accepted")
         return True
 
     async def _done(self, *settled: Settled, **result: object) -> None:
-        await asyncio.to_thread(self._catalog.end, self._order.id, "done", *settled)
+        await asyncio.to_thread(self._catalog.end, self._order.id, "done", *settled, answer=result)
         await self._say("done", **result)
 
     async def _failed(self, error: Exception, *settled: Settled) -> None:
         text = str(error) or type(error).__name__
-        await asyncio.to_thread(self._catalog.end, self._order.id, "failed", *settled, error=text)
+        await asyncio.to_thread(self._catalog.end, self._order.id, "failed", *settled, answer={"error": text})
         await self._say("failed", error=text)
 
     async def _say(self, state: str, **more: object) -> None:

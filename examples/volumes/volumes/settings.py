@@ -57,7 +57,7 @@ class Settings(Section):
     database: str = "sqlite:volumes.sqlite"
     """`sqlite:PATH` or `postgresql://…`."""
     requests: str = "unix:volumes.sock"
-    """`unix:PATH`, `tcp:HOST:PORT` or `amqp://…/QUEUE`."""
+    """`unix:PATH`, `tcp:HOST:PORT` or `amqp://…?queue=NAME`."""
     default_backend: str | None = None
     """For volumes that name none."""
     backends: dict[str, Backend] = {}
