@@ -208,7 +208,11 @@ async def test_what_is_no_target_is_told(san: Target) -> None:
 
 
 def test_of_two_requests_for_one_volume_the_second_is_refused(tmp_path: Path) -> None:
-    catalog = Catalog(f"sqlite:{tmp_path}/c")
+    claims_exclude_each_other(f"sqlite:{tmp_path}/c")
+
+
+def claims_exclude_each_other(database: str) -> None:
+    catalog = Catalog(database)
     catalog.accept_create("r1", "a", backend="disk", size=1)
     with pytest.raises(Conflict, match="a is creating"):
         catalog.accept_write("r2", "a")

@@ -18,7 +18,9 @@ from typing import Any
 import psycopg
 import pytest
 from kombu import Connection, Consumer, Message, Producer, Queue
+from tests.demo.test_volumes import claims_exclude_each_other
 from tests.demo.test_volumes_changes import ALWAYS, Ground, ground
+from volumes.catalog import Catalog, CatalogError, Settled
 
 from hitless.demo.storage import CLEAN, volume_service
 from servers.postgres import Postgres, running_postgres
@@ -171,6 +173,21 @@ async def loaded(url: str, queue: str, *, clients: int = 3) -> AsyncIterator[Que
 async def served_by_servers(made: Ground, database: str, url: str, queue: str) -> None:
     """Go over to them, while the service runs."""
     await made.change(made.in_force.but(top={"database": database, "requests": f"{url}?queue={queue}"}))
+
+
+def test_of_two_requests_for_one_volume_the_second_is_refused(database: str) -> None:
+    claims_exclude_each_other(database)
+
+
+def test_a_lost_connection_to_postgresql_is_made_again(postgres: Postgres, database: str) -> None:
+    catalog = Catalog(database)
+    catalog.accept_create("r1", "a", backend="disk", size=1)
+    postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'volumes%'")
+    with pytest.raises(CatalogError):  # whether it was done nobody can know
+        catalog.end("r1", "done", Settled("a", "available"), answer={})
+    catalog.end("r1", "done", Settled("a", "available"), answer={})
+    assert catalog.volume("a").state == "available"
+    catalog.close()
 
 
 async def test_changes_lose_no_message_and_no_action(
