@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -61,3 +64,26 @@ def test_a_service_that_does_not_start_fails_the_demonstration(
     assert [step["name"] for step in report["steps"]] == ["start"]
     assert "ZeroDivisionError" in report["steps"][0]["outcome"]
     assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interrupting_it_ends_every_process_and_removes_every_file(
+    own_folder: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "hitless", "demo", "live"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"TMPDIR": str(own_folder)})
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("address changed"):
+                break
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= 2
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert alive == []
+    assert list(own_folder.iterdir()) == []

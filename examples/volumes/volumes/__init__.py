@@ -10,9 +10,9 @@ finishes on the backends that it began with, whatever becomes of them in the fil
     driver      what a backend offers; directory, pool and remote are such backends
     wire        the protocol between remote and target
     target      a storage target, a process of its own
-    catalog     volumes and requests, in SQLite or PostgreSQL
+    catalog     volumes and requests; its database is SQLite or PostgreSQL
     orders      what clients ask for
-    manager     carries it out
+    manager     carries it out; copying is the long part of it
     doors       where requests come in: a socket, or a queue of RabbitMQ (amqp)
     service     puts it together
 """

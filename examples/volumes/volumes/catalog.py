@@ -8,14 +8,13 @@ of them finds nothing, all is undone, and who asked is told what is in the way.
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from volumes.database import CatalogError, Step, opened
 from volumes.driver import NoSuchVolume, VolumeError, VolumeExists
 
 SCHEMA = (
@@ -24,7 +23,6 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS requests (id TEXT PRIMARY KEY, kind TEXT NOT NULL, volume TEXT NOT NULL,"
     " state TEXT NOT NULL, answer TEXT, accepted DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION)",
 )
-BUSY_S = 10.0
 ENDED_FIRST = "the service ended before the request did"
 
 
@@ -34,10 +32,6 @@ class Conflict(VolumeError):
 
 class Duplicate(VolumeError):
     """There was a request of this id already."""
-
-
-class CatalogError(VolumeError):
-    """The database failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +44,6 @@ class Row:
     state: str
     sha256: str | None
     error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One statement of a transaction."""
-
-    statement: str
-    values: tuple[object, ...]
-    needed: bool = True
-    """Whether it must concern a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +62,6 @@ class Settled:
         return Step("UPDATE volumes SET state = ?, sha256 = ?, error = ? WHERE id = ?", values)
 
 
-class Database(Protocol):
-    """What the two have in common."""
-
-    Error: type[Exception]
-
-    def run(self, steps: Sequence[Step]) -> bool:
-        """Do all in one transaction; False, and nothing is done, if a step that must concern a row does not."""
-
-    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]: ...
-
-    def close(self) -> None: ...
-
-
 class Catalog:
     """The catalogue at a URL; open when it is made.
 
@@ -100,7 +71,7 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
-        self._database = _opened(url)
+        self._database = opened(url)
         self._run(*(Step(statement, (), needed=False) for statement in SCHEMA))
 
     def close(self) -> None:
@@ -212,48 +183,3 @@ def _create(volume: str, backend: str, size: int) -> Step:
 def _claim(volume: str, state: str, states: Sequence[str]) -> Step:
     marks = ", ".join("?" * len(states))
     return Step(f"UPDATE volumes SET state = ? WHERE id = ? AND state IN ({marks})", (state, volume, *states))
-
-
-def _opened(url: str) -> Database:
-    kind, _, rest = url.partition(":")
-    if kind == "sqlite":
-        try:
-            return Sqlite(Path(rest))
-        except sqlite3.Error as error:
-            raise CatalogError(f"the catalogue {rest} cannot be opened: {error}") from error
-    if kind == "postgresql":
-        try:
-            from volumes.postgresql import connected
-        except ModuleNotFoundError as error:
-            raise CatalogError(
-                f"{kind} needs {error.name}; install it: pip install 'psycopg[binary]'"
-            ) from error
-        return connected(url)
-    raise CatalogError(f"no database is a {kind}; give sqlite:PATH or postgresql://…")
-
-
-class Sqlite:
-    Error = sqlite3.Error
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-
-    def run(self, steps: Sequence[Step]) -> bool:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            done = all(
-                self._db.execute(each.statement, each.values).rowcount or not each.needed for each in steps
-            )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT" if done else "ROLLBACK")
-        return done
-
-    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._db.execute(statement, values).fetchall()
-
-    def close(self) -> None:
-        self._db.close()

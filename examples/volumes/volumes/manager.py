@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,9 +14,10 @@ from typing import Any
 
 from hitless.live import NotRunning, Runtime, Snapshot, UnknownResource
 from volumes.catalog import Catalog, Duplicate, Settled
-from volumes.driver import Driver, Volume, VolumeError
+from volumes.copying import Slots, copied, digest_of
+from volumes.driver import Driver, VolumeError
 from volumes.orders import Checksum, Copy, Create, Delete, Order, Read, Show, Write, parse
-from volumes.settings import Copying, Settings
+from volumes.settings import Settings
 
 Answer = dict[str, Any]
 Tell = Callable[[Answer], Awaitable[None]]
@@ -27,33 +27,6 @@ FAILURES = (VolumeError, OSError, EOFError)
 
 class NoBackend(VolumeError):
     """The settings have no such backend, now."""
-
-
-class Slots:
-    """How many copies go on at once; more wait for one to end."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._taken = 0
-        self._changed = asyncio.Condition()
-
-    async def update(self, limit: int) -> None:
-        """Changed in place: copies that go on go on, and those that wait see the new limit."""
-        async with self._changed:
-            self._limit = limit
-            self._changed.notify_all()
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._taken < self._limit)
-            self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
-            async with self._changed:
-                self._changed.notify_all()
 
 
 class Manager:
@@ -161,7 +134,7 @@ class Job:
         try:
             async with self._generation.get(Slots).one():
                 await target.create(order.to, row.size)
-                digest = await _copied(source, order, target, self._generation.settings.copying)
+                digest = await copied(source, order, target, self._generation.settings.copying)
         except FAILURES as error:
             with suppress(*FAILURES):
                 await target.delete(order.to)
@@ -192,7 +165,7 @@ class Job:
                 if isinstance(order, Read):
                     data = await volume.read(order.offset, order.length)
                     return await self._say("done", data=base64.b64encode(data).decode())
-                digest = await _digest(volume, self._generation.settings.copying.chunk)
+                digest = await digest_of(volume, self._generation.settings.copying.chunk)
                 return await self._say("done", sha256=digest)
         except FAILURES as error:
             return await self._say("failed", error=str(error))
@@ -207,10 +180,11 @@ class Job:
 
     def _driver(self, backend: str) -> Driver:
         try:
-            return self._generation.get(Driver, backend)
+            driver: Driver = self._generation.get(Driver, backend)
         except UnknownResource:
             known = ", ".join(self._generation.settings.backends) or "none"
             raise NoBackend(f"there is no backend {backend}; there are: {known}") from None
+        return driver
 
     async def _accepted(self, accept: Callable[..., None], volume: str, **more: object) -> bool:
         """Accept the request and tell so; False if it was before, and has been told how it ended."""
@@ -237,35 +211,6 @@ class Job:
 
     async def _say(self, state: str, **more: object) -> None:
         await self._tell({"id": self._order.id, "state": state, **more})
-
-
-async def _copied(source: Driver, order: Copy, target: Driver, copying: Copying) -> str:
-    """Copy the content, and compare; its SHA-256.
-
-    Raises:
-        VolumeError: the copy does not hold what was written.
-    """
-    digest, clock = hashlib.sha256(), asyncio.get_running_loop().time
-    async with source.open(order.volume) as old, target.open(order.to) as new:
-        began, offset = clock(), 0
-        while offset < old.size:
-            data = await old.read(offset, min(copying.chunk, old.size - offset))
-            digest.update(data)
-            await new.write(offset, data)
-            offset += len(data)
-            if copying.bytes_per_s:
-                await asyncio.sleep(began + offset / copying.bytes_per_s - clock())
-        await new.flush()
-        if await _digest(new, copying.chunk) != digest.hexdigest():
-            raise VolumeError(f"volume {order.to} does not hold what was written to it")
-    return digest.hexdigest()
-
-
-async def _digest(volume: Volume, chunk: int) -> str:
-    digest = hashlib.sha256()
-    for offset in range(0, volume.size, chunk):
-        digest.update(await volume.read(offset, min(chunk, volume.size - offset)))
-    return digest.hexdigest()
 
 
 def _id_of(line: bytes) -> object:

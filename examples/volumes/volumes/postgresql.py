@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 
-from volumes.driver import VolumeError
-
-if TYPE_CHECKING:
-    from volumes.catalog import Step
+from volumes.database import CatalogError, Step
 
 CONNECT_S = 10
 
@@ -21,17 +18,19 @@ class Postgresql:
     Error = psycopg.Error
 
     def __init__(self, url: str) -> None:
+        """Raises CatalogError: it cannot be reached."""
         self._url = url
-        self._db = self._connected()
+        try:
+            self._db = self._connected()
+        except psycopg.Error as error:
+            raise CatalogError(f"the catalogue cannot be reached: {error}") from error
 
     def run(self, steps: Sequence[Step]) -> bool:
         with self._alive().transaction() as transaction:
-            for each in steps:
-                found = self._db.execute(_marked(each.statement), each.values)
-                if each.needed and not found.rowcount:
-                    raise psycopg.Rollback(transaction)
-            return True
-        return False
+            done = all(self._one(each) or not each.needed for each in steps)
+            if not done:
+                raise psycopg.Rollback(transaction)
+        return done
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self._alive().execute(_marked(statement), values).fetchall()
@@ -44,16 +43,11 @@ class Postgresql:
             self._db = self._connected()
         return self._db
 
+    def _one(self, step: Step) -> int:
+        return self._db.execute(_marked(step.statement), step.values).rowcount
+
     def _connected(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
-
-
-def connected(url: str) -> Postgresql:
-    """Raises VolumeError: the database cannot be reached."""
-    try:
-        return Postgresql(url)
-    except psycopg.Error as error:
-        raise VolumeError(f"the catalogue cannot be reached: {error}") from error
 
 
 def _marked(statement: str) -> bytes:

@@ -12,10 +12,11 @@ from typing import Annotated
 from hitless.config import TomlFile
 from hitless.live import Each, Needs, Runtime, Setting, StartFailed, Timeouts, Triggers
 from volumes.catalog import Catalog
+from volumes.copying import Slots
 from volumes.directory import Directory
 from volumes.doors import Door, door
 from volumes.driver import Driver
-from volumes.manager import Manager, Slots
+from volumes.manager import Manager
 from volumes.pool import Pool
 from volumes.remote import Remote
 from volumes.settings import Backend, DirectoryBackend, PoolBackend, Settings, TargetBackend
