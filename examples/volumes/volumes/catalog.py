@@ -104,7 +104,11 @@ class Catalog:
         """The request has ended, and so have its claims; `answer` is what its client is told besides."""
         values = (state, json.dumps(answer), time.time(), request)
         end = Step("UPDATE requests SET state = ?, answer = ?, ended = ? WHERE id = ?", values)
-        self._run(end, *(each.step() for each in settled))
+        steps = (end, *(each.step() for each in settled))
+        try:
+            self._run(*steps)
+        except CatalogError:
+            self._run(*steps)  # on a new connection, if it was lost; saying it twice does no harm
 
     def recover(self) -> int:
         """Settle what a service left that was killed; how many requests."""

@@ -29,8 +29,6 @@ LONG_BYTES: Final = 500_000
 BYTES_PER_S: Final = 400_000
 ENOUGH: Final = 20
 """Requests that a step waits for after its change."""
-
-
 THIN: Final[Table] = {"kind": "pool", "path": "thin.pool", "size": "256MiB"}
 FIRST: Final = Configuration(
     backends={"disk": {"kind": "directory", "path": "disk"}, "thin": THIN},
@@ -97,7 +95,7 @@ class Job:
                 ("backend back", "as it was, reload", self.added),
             ):
                 await self._step(name, about, act)
-        await self._compare()
+            await self._compare()
         await self._stop()
 
     # the steps; each returns its outcome or raises Unexpected
@@ -173,13 +171,16 @@ class Job:
         self._end(self._report("stop", outcome, Seen(), as_expected=expected))
 
     async def _compare(self) -> None:
-        """The load has ended: nothing is lost if every volume that there should be holds what was written."""
-        self.narrator.began("compare", "every volume with what was written to it")
+        """When the clients have ended their rounds, nothing is lost if every volume that there should be holds what was written
+        to it.
+        """
+        self.narrator.began("compare", "every volume with what was written to it, when the clients have gone")
         seen, outcome = self.load.step("compare"), "as written"
         try:
+            await self.load.stop()
             self.narrator.said(f"{await self.load.verify()} volumes were compared")
-        except (Lost, OSError) as error:
-            outcome = f"not compared: {error}"
+        except OSError as error:  # a TimeoutError too
+            outcome = f"not compared: {error or type(error).__name__}"
         self._end(self._report("compare", outcome, seen, as_expected=outcome == "as written"))
         await self.client.close()
 
