@@ -15,7 +15,7 @@ from typing import Any
 from hitless.live import NotRunning, Runtime, Snapshot, UnknownResource
 from volumes.catalog import Catalog, Duplicate, Settled
 from volumes.copying import Slots, copied, digest_of
-from volumes.driver import Driver, VolumeError
+from volumes.driver import Driver, NoSuchVolume, VolumeError
 from volumes.orders import Checksum, Copy, Create, Delete, Order, Read, Show, Write, parse
 from volumes.settings import Settings
 
@@ -149,7 +149,8 @@ class Job:
         if not await self._accepted(self._catalog.accept_delete, order.volume):
             return
         try:
-            await driver.delete(order.volume)
+            with suppress(NoSuchVolume):  # its creation has failed, or an earlier deletion half-way
+                await driver.delete(order.volume)
         except FAILURES as error:
             await self._failed(error, Settled(order.volume, "error", error=str(error)))
         else:
