@@ -7,6 +7,8 @@ want() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
 want ss iproute2
 want openssl openssl
 want etcd etcd-server
+
+want psql postgresql
 want rabbitmq-server rabbitmq-server
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk

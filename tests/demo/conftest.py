@@ -1,15 +1,18 @@
-"""The image store is an example, not part of the package: it is imported from its folder, as a server imports
-it."""
+"""The examples are not part of the package: they are imported from their folders, as a server imports them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "imagestore"
-sys.path.insert(0, str(EXAMPLE))
+from hitless.demo.place import temporary
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+for name in ("imagestore", "volumes"):
+    sys.path.insert(0, str(EXAMPLES / name))
 
 
 @pytest.fixture
@@ -17,3 +20,10 @@ def environ(tmp_path: Path) -> dict[str, str]:
     """A store with two storage paths; new images go to the first."""
     data = f"{tmp_path}/new:{tmp_path}/old"
     return {"IMAGESTORE_DATA": data, "IMAGESTORE_DB": f"{tmp_path}/catalog.sqlite"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Whose path is short enough for sockets."""
+    with temporary() as path:
+        yield path

@@ -66,27 +66,33 @@ class Place:
 @contextmanager
 def place() -> Iterator[Place]:
     """A fresh one on a free port; removed on leaving."""
-    # The control socket's whole path has at most 107 bytes.
-    short = "/tmp" if len(tempfile.gettempdir()) > LONGEST_TMPDIR else None
-    with tempfile.TemporaryDirectory(prefix="hitless-demo-", dir=short) as folder:
-        root = Path(folder)
+    with temporary() as root:
         shutil.copytree(example(), root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         made = Place(root, _free_port())
         made.config.chmod(0o600)
         yield made
 
 
-def example() -> Path:
-    """The image store: beside this file in a wheel, in examples/ in a checkout.
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """A fresh folder whose path is short enough for sockets; removed on leaving."""
+    # The control socket's whole path has at most 107 bytes.
+    short = "/tmp" if len(tempfile.gettempdir()) > LONGEST_TMPDIR else None
+    with tempfile.TemporaryDirectory(prefix="hitless-demo-", dir=short) as folder:
+        yield Path(folder)
+
+
+def example(name: str = "imagestore") -> Path:
+    """An example's folder: beside this file in a wheel, in examples/ in a checkout.
 
     Raises:
         FileNotFoundError: it is in neither.
     """
     here = Path(__file__).resolve()
-    for found in (here.parent / "imagestore", here.parents[3] / "examples" / "imagestore"):
-        if (found / CONFIG).is_file():
+    for found in (here.parent / name, here.parents[3] / "examples" / name):
+        if (found / name).is_dir():
             return found
-    raise FileNotFoundError("the image store is not installed; install hitless again")
+    raise FileNotFoundError(f"the example {name} is not installed; install hitless again")
 
 
 def edited(text: str, key: list[str], value: object) -> str:

@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One `hitless serve`; made by :func:`serving`."""
+    """A process with a control socket, such as one `hitless serve`, made by :func:`serving`."""
 
     name: str
     process: asyncio.subprocess.Process
@@ -106,7 +106,7 @@ async def serving(name: str, config: Path, *, log: Path) -> AsyncIterator[Servic
     try:
         yield service
     finally:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
 
 
 async def hitless(*words: str, environ: Mapping[str, str]) -> Answer:
@@ -151,8 +151,8 @@ def _object(out: bytes) -> Mapping[str, object]:
     return {}
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Stop it gracefully if it still runs; then kill what is left of its session."""
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Stop a process that leads a session: gracefully if it still runs; then kill what is left of the session."""
     if process.returncode is None:
         process.send_signal(signal.SIGTERM)
         with suppress(TimeoutError):
