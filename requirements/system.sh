@@ -6,6 +6,10 @@ need=""
 want() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
 want ss iproute2
 want openssl openssl
+want dockerd docker.io
+want podman podman
+want runc runc
+want busybox busybox-static
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk
   want nginx nginx-light

@@ -1,0 +1,201 @@
+"""`hitless containers …`: stop, restart and replace containers without cutting their work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hitless.change import ExitCode
+from hitless.cli.container_options import Options, with_common
+from hitless.cli.container_view import explained, print_outcome, table_of
+from hitless.cli.output import console, errors, print_json
+from hitless.config.units import parse_seconds
+
+if TYPE_CHECKING:
+    from hitless.cli.container_session import Session
+    from hitless.containers import StopOutcome, Target
+
+    Act = Callable[[Session, list[Target]], Awaitable[list[StopOutcome]]]
+
+MISSING = "hitless containers needs {}; install it with: pip install 'hitless[containers]'"
+
+Explain = Annotated[
+    bool, typer.Option("--explain", help="show what applies to each container and why; nothing is done")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="Stop, restart and replace containers (Docker, Podman) without cutting their work.",
+        no_args_is_help=True,
+    )
+    try:
+        from hitless.containers.rules import Rule
+    except ModuleNotFoundError as error:
+        _say_what_is_missing(group, str(error.name))
+    else:
+        group.command()(with_common(ps))
+        for command in (stop, restart):
+            group.command()(with_common(command, Rule))
+        group.command()(with_common(extend))
+        group.command()(with_common(cancel))
+    app.add_typer(group, name="containers")
+
+
+def ps(
+    options: Options,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="show each parameter and where it is from")
+    ] = False,
+) -> None:
+    """Show containers and how each would be stopped; with --all also those that do not run."""
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+
+    everything = Selection(names=("*",)) if options.all else Selection(all=True)
+    chosen = Selection(options.names, options.labels) if options.names or options.labels else everything
+
+    async def work() -> int:
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            targets = await opened.targets()
+            if explain:
+                _explain(targets, as_json=options.as_json)
+            elif options.as_json:
+                print_json({"containers": [_row(target) for target in targets]})
+            else:
+                console().print(table_of(targets))
+        return 0
+
+    run(work)
+
+
+def stop(options: Options, explain: Explain = False) -> None:
+    """Let containers finish their work and end; exit 0 only if every one of them did."""
+
+    async def act(opened: Session, targets: list[Target]) -> list[StopOutcome]:
+        return await opened.fleet.stop(targets)
+
+    _each(options, act, explain=explain)
+
+
+def restart(options: Options, explain: Explain = False) -> None:
+    """Stop containers as stop does, and start them again; users are stopped before, and started after, what they use."""
+
+    async def act(opened: Session, targets: list[Target]) -> list[StopOutcome]:
+        return await opened.fleet.restart(targets)
+
+    _each(options, act, explain=explain)
+
+
+def extend(
+    options: Options,
+    by: Annotated[str, typer.Option("--by", help="how much longer, as in 10m", metavar="TIME")] = "1m",
+) -> None:
+    """Give containers that are being stopped more time."""
+    try:
+        seconds = parse_seconds(by)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    _tell(options, "extend", {"seconds": seconds}, "{container} has {remaining_s:.0f} s now")
+
+
+def cancel(options: Options) -> None:
+    """Give up a stop that is going on: no further signal is sent, and nothing is killed."""
+    _tell(options, "cancel", {}, "the stop of {container} is cancelled")
+
+
+def _each(options: Options, act: Act, *, explain: bool) -> None:
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+
+    chosen = Selection(options.names, options.labels, options.all)
+
+    async def work() -> int:
+        chosen.check()
+        async with session(
+            Asked(options, chosen, is_quiet=options.as_json or explain), recovers=not explain
+        ) as opened:
+            targets = await opened.targets()
+            if explain:
+                _explain(targets, as_json=options.as_json)
+                return 0
+            return _told(await act(opened, targets), as_json=options.as_json)
+
+    run(work)
+
+
+def _tell(options: Options, method: str, params: dict[str, Any], sentence: str) -> None:
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+    from hitless.containers.oversight import desk_path
+    from hitless.control import ControlClient
+
+    chosen = Selection(options.names, options.labels, options.all)
+
+    async def work() -> int:
+        chosen.check()
+        answers: list[Any] = []
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            for target in await opened.targets():
+                with ControlClient(desk_path(opened.fleet.intents.key(target.name))) as other:
+                    answers.append(other.call(method, params))
+        if options.as_json:
+            print_json({"containers": answers})
+        else:
+            for answer in answers:
+                console().print(sentence.format(**answer), markup=False)
+        return 0
+
+    run(work)
+
+
+def _told(outcomes: list[StopOutcome], *, as_json: bool) -> int:
+    from hitless.containers import worst
+
+    if as_json:
+        print_json({"containers": [outcome.to_json() for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            print_outcome(console() if outcome.is_clean else errors(), outcome)
+    if not outcomes and not as_json:
+        console().print("nothing to do: no container fits")
+    return int(worst([outcome.exit for outcome in outcomes]))
+
+
+def _explain(targets: list[Target], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "containers": [
+                    {
+                        "container": target.name,
+                        "parameters": [row._asdict() for row in target.parameters.rows()],
+                    }
+                    for target in targets
+                ]
+            }
+        )
+        return
+    for target in targets:
+        console().print(explained(target))
+
+
+def _row(target: Target) -> dict[str, Any]:
+    container = target.container
+    return {
+        "container": container.name,
+        "id": container.id,
+        "state": container.state,
+        "image": container.image,
+        "restart_policy": str(container.policy),
+        "stop": str(target.parameters.sequence),
+    }
+
+
+def _say_what_is_missing(group: typer.Typer, module: str) -> None:
+    @group.callback(invoke_without_command=True)
+    def missing() -> None:
+        errors().print(f"hitless: {MISSING.format(module)}", markup=False)
+        raise typer.Exit(int(ExitCode.FAILED))
