@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.containers.engines import PrivateEngine
+from tests.containers.engines import PrivateEngine, await_true
 
+from hitless.change import Event
 from hitless.containers import Ended, Fleet, StopOutcome, Target
 
 Act = Callable[["Case"], Awaitable[None]]
@@ -29,14 +30,23 @@ class Case:
 
     async def signalled(self, signal: str = "SIGTERM") -> None:
         """Wait until our signal was sent."""
-        async with asyncio.timeout(60):
-            while not any(
+        sent = asyncio.Event()
+
+        def heard(event: Event) -> None:
+            fields = event.fields
+            if (
                 event.name == "container.signalled"
-                and event.fields["container"] == self.name
-                and event.fields["signal"] == signal
-                for event in self.fleet.events.recent(1000)
+                and fields["container"] == self.name
+                and fields["signal"] == signal
             ):
-                await asyncio.sleep(0.05)
+                sent.set()
+
+        for event in self.fleet.events.recent(1000):
+            heard(event)
+        forget = self.fleet.events.subscribe(heard)
+        async with asyncio.timeout(60):
+            await sent.wait()
+        forget()
 
     async def cli(self, *words: str) -> str:
         return await asyncio.to_thread(self.engine.cli, *words)
@@ -96,25 +106,15 @@ async def killed(case: Case) -> None:
     await case.cli("kill", "-s", "KILL", case.name)
 
 
-async def restarted(case: Case) -> None:
-    """Somebody starts it again, as an agent that watches over it does."""
-    await case.signalled()
-    deadline = asyncio.get_running_loop().time() + 60
-    while asyncio.get_running_loop().time() < deadline:
-        if await asyncio.to_thread(case.engine.state, case.name) == "exited":
-            break
-    await case.cli("start", case.name)
-
-
 async def paused(case: Case) -> None:
     await case.cli("pause", case.name)
 
 
 async def ended(case: Case) -> None:
     await case.cli("kill", "-s", "KILL", case.name)
-    async with asyncio.timeout(60):
-        while await asyncio.to_thread(case.engine.state, case.name) != "exited":
-            await asyncio.sleep(0.1)
+    await asyncio.to_thread(
+        await_true, lambda: case.engine.state(case.name) == "exited", 60, what="end of the container"
+    )
 
 
 async def looping(case: Case) -> None:
@@ -131,7 +131,6 @@ async def looping(case: Case) -> None:
 
 def trap(does: str, signal: str = "TERM") -> str:
     return f"trap '{does}' {signal}; {READY}"
-
 
 
 BEHAVIOURS = (
@@ -176,7 +175,7 @@ BEHAVIOURS = (
     ),
     Behaviour("is paused", trap("sleep 1; exit 0"), Ended.CLEAN, prepare=paused, note="unpaused"),
     Behaviour(
-        "restarts in a loop", "sleep 0.05; exit 1", Ended.ALREADY_STOPPED, "restarting", 1,
+        "restarts in a loop", "sleep 0.5; exit 1", Ended.ALREADY_STOPPED, "restarting", 1,
         options=("--restart", "always"), prepare=looping, is_ready=False, signals=None,
         podman=(Ended.LOST, "exit_code", 1),
     ),

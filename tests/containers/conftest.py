@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.containers.engines import KINDS, PrivateEngine, missing, private
+from tests.containers.hitless_cli import Operator
 
 pytestmark = pytest.mark.root
 
@@ -55,3 +56,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HITLESS_RUN_DIR", str(folder))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def operator(engine: PrivateEngine, tmp_path: Path) -> Operator:
+    tmp_path.chmod(0o755)
+    return Operator(engine, tmp_path)

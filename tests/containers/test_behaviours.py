@@ -6,7 +6,7 @@ All behaviours of one engine run at the same time, once; each test then asks abo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from hitless.containers import Engine, Fleet, Hub, Intents, StopOutcome, Target,
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
+STARTED_AT_ONCE = 4
 Results = Mapping[str, tuple[StopOutcome, PrivateEngine]]
 
 
@@ -26,8 +27,8 @@ def named(behaviour: Behaviour) -> str:
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Results]]:
-    yield {}
+def results() -> dict[str, Results]:
+    return {}
 
 
 @pytest.fixture(params=KINDS)
@@ -40,15 +41,21 @@ def outcomes(
     return results[kind]
 
 
+def started(engine: PrivateEngine, behaviour: Behaviour) -> None:
+    words = ("sh", "-c", behaviour.script)
+    engine.run(named(behaviour), *words, options=behaviour.options, detach=not behaviour.created_only)
+    if behaviour.is_ready:
+        engine.await_log(named(behaviour), "ready", 60)
+
+
 async def all_stopped(engine: PrivateEngine, folder: Path) -> Results:
-    import time; t=time.time()
-    for behaviour in BEHAVIOURS:
-        words = ("sh", "-c", behaviour.script)
-        engine.run(named(behaviour), *words, options=behaviour.options, detach=not behaviour.created_only)
-    for behaviour in BEHAVIOURS:
-        if behaviour.is_ready:
-            await asyncio.to_thread(engine.await_log, named(behaviour), "ready")
-    print("STARTED", time.time()-t)
+    few = asyncio.Semaphore(STARTED_AT_ONCE)
+
+    async def up(behaviour: Behaviour) -> None:
+        async with few:
+            await asyncio.to_thread(started, engine, behaviour)
+
+    await asyncio.gather(*(up(behaviour) for behaviour in BEHAVIOURS))
     async with Engine(engine.socket) as client, Hub(client) as hub:
         fleet = Fleet(client, hub, Intents(folder, str(engine.socket)), events=Events(keep=1000))
 
@@ -58,7 +65,6 @@ async def all_stopped(engine: PrivateEngine, folder: Path) -> Results:
             return await seen(behaviour, Case(engine, fleet, Target(container, applied)))
 
         outcomes = await asyncio.gather(*(one(behaviour) for behaviour in BEHAVIOURS))
-    print("STOPPED", time.time()-t)
     assert list(fleet.intents.all()) == [], "nothing is left to be put right"
     return {each.name: (outcome, engine) for each, outcome in zip(BEHAVIOURS, outcomes, strict=True)}
 

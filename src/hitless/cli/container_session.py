@@ -99,16 +99,11 @@ async def session(asked: Asked, *, recovers: bool = True) -> AsyncIterator[Sessi
         engine = await stack.enter_async_context(Engine(engine_address(options.engine)))
         hub = await stack.enter_async_context(Hub(engine))
         events = Events()
-        fleet = Fleet(
-            engine,
-            hub,
-            Intents(state_directory(options.state_dir), str(engine.path.resolve())),
-            events=events,
-            max_parallel=options.max_parallel,
-        )
+        intents = Intents(state_directory(options.state_dir), str(engine.path.resolve()))
+        fleet = Fleet(engine, hub, intents, events=events, max_parallel=options.max_parallel)
         made = Session(asked, engine, fleet, given, file, kolla)
         if recovers:
-            for message in await recover(fleet, made.parameters):
+            for message in await recover(engine, intents):
                 errors().print(message, markup=False)
         view = stack.enter_context(View(console()) if not asked.is_quiet else nullcontext())
         if view is not None:

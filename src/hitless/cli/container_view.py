@@ -16,7 +16,7 @@ from rich.table import Table
 from hitless.change import Event
 
 if TYPE_CHECKING:
-    from hitless.containers import StopOutcome, Target
+    from hitless.containers import ChangeOutcome, StopOutcome, Target
 
 COLOURS: Final = {
     "clean": "green",
@@ -92,8 +92,29 @@ class View:
         return table
 
 
-def print_outcome(console: Console, outcome: StopOutcome) -> None:
-    """The verdict, and what an operator needs besides."""
+def print_change(console: Console, outcome: ChangeOutcome) -> None:
+    """Whether the new one serves, and how the old one ended if that was not as it should be."""
+    word = outcome.status.value + (f" ({outcome.reason})" if outcome.reason else "")
+    colour = "green" if outcome.is_clean else "red"
+    console.print(f"[bold {colour}]{word}[/] {escape(outcome.message)}")
+    for line in outcome.log:
+        console.print(f"  | {line}", markup=False, style="dim")
+    if outcome.stop is not None and not outcome.stop.is_clean:
+        print_stop(console, outcome.stop)
+
+
+def print_outcome(console: Console, outcome: StopOutcome | ChangeOutcome) -> None:
+    """The verdict, for people."""
+    from hitless.containers import ChangeOutcome
+
+    if isinstance(outcome, ChangeOutcome):
+        print_change(console, outcome)
+    else:
+        print_stop(console, outcome)
+
+
+def print_stop(console: Console, outcome: StopOutcome) -> None:
+    """How it ended, and what an operator needs besides."""
     word = outcome.ended.value + (f" ({outcome.reason})" if outcome.reason else "")
     colour = COLOURS[outcome.ended.value]
     console.print(f"[bold {colour}]{word}[/] {escape(outcome.message)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +15,22 @@ from hitless.config.units import parse_seconds
 
 if TYPE_CHECKING:
     from hitless.cli.container_session import Session
-    from hitless.containers import StopOutcome, Target
+    from hitless.containers import ChangeOutcome, StopOutcome, Target
 
-    Act = Callable[[Session, list[Target]], Awaitable[list[StopOutcome]]]
+    Outcomes = Sequence[StopOutcome | ChangeOutcome]
+    Act = Callable[[Session, list[Target]], Awaitable[Outcomes]]
 
 MISSING = "hitless containers needs {}; install it with: pip install 'hitless[containers]'"
 
 Explain = Annotated[
     bool, typer.Option("--explain", help="show what applies to each container and why; nothing is done")
+]
+NewFirst = Annotated[
+    bool,
+    typer.Option(
+        "--new-first",
+        help="start the new one before the old one is stopped; for those that can run side by side",
+    ),
 ]
 
 
@@ -37,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
         _say_what_is_missing(group, str(error.name))
     else:
         group.command()(with_common(ps))
-        for command in (stop, restart):
+        for command in (stop, restart, recreate, upgrade):
             group.command()(with_common(command, Rule))
         group.command()(with_common(extend))
         group.command()(with_common(cancel))
@@ -74,7 +82,7 @@ def ps(
 def stop(options: Options, explain: Explain = False) -> None:
     """Let containers finish their work and end; exit 0 only if every one of them did."""
 
-    async def act(opened: Session, targets: list[Target]) -> list[StopOutcome]:
+    async def act(opened: Session, targets: list[Target]) -> Outcomes:
         return await opened.fleet.stop(targets)
 
     _each(options, act, explain=explain)
@@ -83,8 +91,50 @@ def stop(options: Options, explain: Explain = False) -> None:
 def restart(options: Options, explain: Explain = False) -> None:
     """Stop containers as stop does, and start them again; users are stopped before, and started after, what they use."""
 
-    async def act(opened: Session, targets: list[Target]) -> list[StopOutcome]:
+    async def act(opened: Session, targets: list[Target]) -> Outcomes:
         return await opened.fleet.restart(targets)
+
+    _each(options, act, explain=explain)
+
+
+def recreate(options: Options, new_first: NewFirst = False, explain: Explain = False) -> None:
+    """Replace containers by new ones that are the same; on failure the old ones come back."""
+    _replace(options, lambda target: target.container.image, new_first=new_first, explain=explain)
+
+
+def upgrade(
+    options: Options,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="the new image; the same name anew if not given", metavar="IMAGE"),
+    ] = None,
+    new_first: NewFirst = False,
+    explain: Explain = False,
+) -> None:
+    """Replace containers by ones of another image; those that run it already stay. On failure the old ones come back."""
+    _replace(
+        options,
+        lambda target: image or target.container.image,
+        new_first=new_first,
+        explain=explain,
+        upgrades=True,
+    )
+
+
+def _replace(
+    options: Options,
+    image: Callable[[Target], str],
+    *,
+    new_first: bool,
+    explain: bool,
+    upgrades: bool = False,
+) -> None:
+    async def act(opened: Session, targets: list[Target]) -> Outcomes:
+        from hitless.containers import Wish
+
+        return await opened.fleet.replace(
+            targets, lambda target: Wish(image(target), new_first, only_if_other=upgrades)
+        )
 
     _each(options, act, explain=explain)
 
@@ -151,7 +201,7 @@ def _tell(options: Options, method: str, params: dict[str, Any], sentence: str) 
     run(work)
 
 
-def _told(outcomes: list[StopOutcome], *, as_json: bool) -> int:
+def _told(outcomes: Outcomes, *, as_json: bool) -> int:
     from hitless.containers import worst
 
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hitless.containers.address import engine_address, usual_addresses
+from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container, RestartPolicy
 from hitless.containers.drain import (
     Balancer,
@@ -32,6 +33,7 @@ from hitless.containers.kolla import KollaTimeouts, read_kolla
 from hitless.containers.outcome import REASONS, Ended, StepTaken, StopOutcome, worst
 from hitless.containers.parameters import Parameters, parameters
 from hitless.containers.recovery import recover
+from hitless.containers.replacement import Replacement, Wish
 from hitless.containers.rules import ContainersFile
 from hitless.containers.selection import Selection, selected
 from hitless.containers.sequence import Sequence, Step
@@ -41,6 +43,7 @@ __all__ = [
     "REASONS",
     "Balancer",
     "BalancerDrain",
+    "ChangeOutcome",
     "Container",
     "ContainersError",
     "ContainersFile",
@@ -63,6 +66,7 @@ __all__ = [
     "NoSuchContainer",
     "NoSuchImage",
     "Parameters",
+    "Replacement",
     "RestartPolicy",
     "Selection",
     "Sequence",
@@ -72,6 +76,7 @@ __all__ = [
     "StopInProgress",
     "StopOutcome",
     "Target",
+    "Wish",
     "engine_address",
     "parameters",
     "read_kolla",

@@ -39,13 +39,13 @@ class PolicyAside:
             return ""
         if not self._engine.dialect.can_set_policy:
             return ""
-        self._intents.put(self._container.name, stopping(self._container))
+        self._write_down()
         self._is_put = True
         try:
             await self._engine.set_policy(self._container.id, RestartPolicy())
         except EngineRefused as error:
             self._is_put = False
-            self._intents.remove(self._container.name)
+            self._forget()
             return f"its restart policy {policy} could not be set aside: {error}"
         return ""
 
@@ -63,8 +63,27 @@ class PolicyAside:
                 continue
             except EngineRefused:
                 pass  # removed, or being removed: it needs none
-            self._intents.remove(self._container.name)
+            self._forget()
             return
+
+    def _write_down(self) -> None:
+        self._intents.put(self._container.name, stopping(self._container))
+
+    def _forget(self) -> None:
+        self._intents.remove(self._container.name)
+
+
+class PolicyHeld(PolicyAside):
+    """For a replacement, which has written down more, and decides itself when the policy comes back."""
+
+    async def restore(self) -> None:
+        """Not yet."""
+
+    def _write_down(self) -> None:
+        """It is."""
+
+    def _forget(self) -> None:
+        """Not yet."""
 
 
 def stopping(container: Container) -> dict[str, Any]:

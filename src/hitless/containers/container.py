@@ -58,6 +58,8 @@ class Container:
     stop_signal: str
     """Empty if neither the image nor whoever created the container said one."""
     stop_timeout_s: float | None
+    memory_limit: int
+    """Bytes; 0 for none."""
     labels: Mapping[str, str]
     command: tuple[str, ...]
     """Entry point and arguments together."""
@@ -97,6 +99,7 @@ class Container:
             auto_remove=bool(host.get("AutoRemove")),
             stop_signal=str(config.get("StopSignal") or ""),
             stop_timeout_s=_optional(config.get("StopTimeout")),
+            memory_limit=int(host.get("Memory") or 0),
             labels=dict(config.get("Labels") or {}),
             command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
             has_init=bool(host.get("Init")),

@@ -40,6 +40,7 @@ CALL_S: Final = 30.0
 CREATE_S: Final = 300.0
 """To create or remove: some storage drivers copy the whole image."""
 LOG_LINES: Final = 20
+NOT_MODIFIED: Final = 304
 
 Method = Literal["GET", "POST", "DELETE", "PUT"]
 Query = Mapping[str, str | int]
@@ -177,10 +178,12 @@ class Engine:
         """Change the restart policy of a container that exists."""
         await self._bytes("POST", f"/containers/{id}/update", body={"RestartPolicy": policy.to_json()})
 
-    async def halt(self, id: str, kill_after_s: int, *, call_s: float | None = None) -> None:  # noqa: A002
+    async def halt(self, id: str, kill_after_s: int, *, call_s: float | None = None) -> bool:  # noqa: A002
         """Ask the engine itself to stop it, which also keeps it from being started again: for containers that
-        are between two restarts, and where the restart policy cannot be changed. Answers when it is over."""
-        await self._bytes("POST", f"/containers/{id}/stop", {"t": kill_after_s}, within_s=call_s)
+        are between two restarts, and where the restart policy cannot be changed. Answers when it is over; False if there
+        was nothing to stop just then."""
+        answer = await self._answer("POST", f"/containers/{id}/stop", {"t": kill_after_s}, within_s=call_s)
+        return answer.status_code != NOT_MODIFIED
 
     async def create(self, name: str, body: Mapping[str, Any]) -> str:
         """The new container's id; it is not started.
@@ -246,6 +249,17 @@ class Engine:
         body: Mapping[str, Any] | None = None,
         within_s: float | None = None,
     ) -> bytes:
+        return (await self._answer(method, path, query, body=body, within_s=within_s)).content
+
+    async def _answer(
+        self,
+        method: Method,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        within_s: float | None = None,
+    ) -> httpx.Response:
         limit = self._call_s if within_s is None else within_s
         try:
             # httpx bounds each read; an answer that trickles for ever is bounded here.
@@ -262,7 +276,7 @@ class Engine:
                 f"the engine at {self.path} did not answer {path} within {limit:g} s"
             ) from None
         await _check(answer)
-        return answer.content
+        return answer
 
     def _path(self, path: str) -> str:
         return path if self._dialect is None else f"/v{self._dialect.api}{path}"

@@ -38,6 +38,8 @@ class Evidence:
     engine_said: str = ""
     """Why it refused to send a signal."""
     drained_s: float = 0.0
+    oom_kills: int = 0
+    """By the kernel, anywhere on this machine, while the stop went on."""
     ends: tuple[int, ...] = ()
     """Exit codes that events told of."""
     steps: list[StepTaken] = field(default_factory=list)
@@ -68,7 +70,13 @@ class Evidence:
     @property
     def oom(self) -> bool:
         """Whether something in it was killed for want of memory since we began."""
-        return self.found is not None and self.found.oom and not self.before.oom
+        if self.found is None or self.before.oom:
+            return False
+        if self.found.oom:
+            return True
+        # Not every engine records it. With a limit, killed, not by us, and the kernel did kill: what else.
+        killed = self.found.exit_code == KILLED and not self.was_killed_by_us
+        return killed and self.before.memory_limit > 0 and self.oom_kills > 0
 
     @property
     def wants_log(self) -> bool:

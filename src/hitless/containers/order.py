@@ -5,10 +5,11 @@ Declared by `after` (`[service.mariadb] after = ["glance_*"]`) or by Docker Comp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from hitless.containers.container import Container
 from hitless.containers.errors import InvalidParameters
@@ -57,3 +58,36 @@ def _used(container: Container, containers: Mapping[str, Container]) -> list[str
         and other.labels.get(SERVICE) in services
         and other.id != container.id
     ]
+
+
+class Named(Protocol):
+    """Something with a container's name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+T = TypeVar("T")
+
+
+def reverse_of(order: Order) -> Order:
+    """The order of starting: what is used before its users."""
+    return {name: frozenset(other for other, before in order.items() if name in before) for name in order}
+
+
+async def in_order(
+    targets: Sequence[N], order: Order, act: Callable[[N, Sequence[T]], Awaitable[T]]
+) -> list[T]:
+    """Act on each as soon as those before it are over, whose results it is given; otherwise all at the same time."""
+    loop = asyncio.get_running_loop()
+    over: dict[str, asyncio.Future[T]] = {target.name: loop.create_future() for target in targets}
+
+    async def one(target: N) -> None:
+        before = await asyncio.gather(*(over[name] for name in sorted(order[target.name])))
+        over[target.name].set_result(await act(target, before))
+
+    async with asyncio.TaskGroup() as group:
+        for target in targets:
+            group.create_task(one(target))
+    return [over[target.name].result() for target in targets]

@@ -31,6 +31,7 @@ from hitless.containers.errors import (
 )
 from hitless.containers.hub import Watch
 from hitless.containers.judge import Evidence, judged
+from hitless.containers.memory import oom_kills
 from hitless.containers.outcome import StepTaken, StopOutcome
 from hitless.containers.sequence import KILL_WAIT_S, Sequence
 from hitless.containers.signals import DEFAULT, KILL, parse_signal
@@ -40,7 +41,11 @@ ENGINE_BACK_S: Final = 30.0
 UNDO_S: Final = 30.0
 NEVER_S: Final = 10 * 365 * 24 * 3600
 """Ten years: as long as an engine can be told to wait before it kills."""
-COMES_BACK_S: Final = 1.0
+COMES_BACK_S: Final = 10.0
+"""For an engine to start a container again that it restarts by policy, on a machine that is busy."""
+SOON_S: Final = 1.0
+"""The same for one that was never restarted so far."""
+HALT_AGAIN_S: Final = 0.1
 TAKEN_S: Final = 1.0
 """For an engine to take a stop, which it answers only when it is over."""
 MAY_BE_SENT: Final = "the engine went away while it was told to send {}; it was not sent again"
@@ -61,6 +66,7 @@ class Stop:
         clock: Clock = time.monotonic,
     ) -> None:
         self.container = container
+        self._now = container
         self.sequence: Final = sequence
         self._engine: Final = engine
         self._watch: Final = watch
@@ -70,8 +76,9 @@ class Stop:
         self._began: Final = clock()
         self._until = self._began
         self._cancelled = False
-        self._halt: asyncio.Task[None] | None = None
+        self._halt: asyncio.Task[bool] | None = None
         self._evidence: Final = Evidence(container, sequence)
+        self._oom_kills: Final = oom_kills()
 
     @property
     def remaining_s(self) -> float:
@@ -120,6 +127,7 @@ class Stop:
             self._until = self._clock() + self.sequence.total_s
             self._evidence.found = await self._end()
         elif self._stays_in_force and await self._comes_back():
+            self.container = self._evidence.before = self._now
             return await self.run()
         else:
             self._evidence.found = self.container
@@ -128,9 +136,16 @@ class Stop:
 
     async def _comes_back(self) -> bool:
         """Whether it was only between two starts, which this engine does not show as a state of its own."""
-        await self._watch.wait(COMES_BACK_S)
-        self.container = self._evidence.before = await self._engine.inspect(self.container.id)
-        return self.container.is_running
+        deadline = Deadline.after(
+            COMES_BACK_S if self._now.restart_count or self._evidence.steps else SOON_S, self._clock
+        )
+        while not deadline.expired:
+            await self._watch.wait(deadline.remaining())
+            with suppress(NoSuchContainer):
+                self._now = await self._engine.inspect(self.container.id)
+                if self._now.is_running:
+                    return True
+        return False
 
     async def _go(self) -> None:
         await self._unpause()
@@ -246,20 +261,35 @@ class Stop:
         return parse_signal(self.container.stop_signal or DEFAULT)
 
     async def _keep_down(self) -> None:
-        """Stop what the engine started again, because its restart policy could not be set aside and the signal was another
-        than the container's own."""
+        """See to it that the engine does not start it again, where its restart policy could not be set aside."""
         evidence = self._evidence
-        if not (self._stays_in_force and evidence.came_back and self._watch.ends):
+        if not self._stays_in_force or evidence.found is None or await self._is_held():
+            return
+        if not await self._comes_back():
             return
         evidence.was_restarted = True
         evidence.notes.append(
             f"the engine restarted it, as its policy {self.container.policy} says; it was stopped again"
         )
         within = max(1, round(self.sequence.total_s))
+        deadline = Deadline.after(within + ENGINE_BACK_S, self._clock)
         with suppress(EngineError):
-            await self._engine.halt(self.container.id, within, call_s=within + ENGINE_BACK_S)
+            # False: it was between two starts, where this engine forgets that it was asked.
+            while not deadline.expired and not await self._engine.halt(
+                self.container.id, within, call_s=deadline.remaining()
+            ):
+                await self._watch.wait(HALT_AGAIN_S)
         self._until = self._clock() + ENGINE_BACK_S
         await self._end()
+
+    async def _is_held(self) -> bool:
+        """Whether the engine knows that the container was to be stopped."""
+        if self._halt is None:
+            return False
+        await asyncio.wait({self._halt}, timeout=ENGINE_BACK_S)
+        with suppress(EngineError):
+            return self._halt.done() and self._halt.result()
+        return False
 
     async def _forget_halt(self) -> None:
         """Hang up; an engine that still waits for the container goes on doing so, and does nothing."""
@@ -313,6 +343,7 @@ class Stop:
             self._until = self._clock() + ENGINE_BACK_S
             await self._end()
         evidence.cancelled = self._cancelled
+        evidence.oom_kills = oom_kills() - self._oom_kills
         evidence.ends = tuple(self._watch.ends)
         if evidence.wants_log:
             with suppress(EngineError):
