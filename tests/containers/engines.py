@@ -119,10 +119,10 @@ class PrivateEngine:
             time.sleep(0.05)  # there is no readiness event: neither daemon tells anyone but systemd
         raise Unavailable(f"{self.kind} does not start here: {self.log[-1500:]}")
 
-    def kill(self) -> None:
-        """End the daemon at once; containers go on where the engine lets them."""
+    def end(self) -> None:
+        """End the daemon, not the containers: Docker needs --live-restore for that."""
         assert self.process is not None
-        self.process.kill()
+        self.process.send_signal(signal.SIGTERM if self.kind == "docker" else signal.SIGKILL)
         self.process.wait(END_S)
 
     def stop(self) -> None:
@@ -139,6 +139,19 @@ class PrivateEngine:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for pid in self._left_over():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _left_over(self) -> Iterator[int]:
+        """What a daemon that broke off has left: processes that were started with our folder's name, and theirs."""
+        mark = f"{self.folder}/".encode()
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes():
+                    pid = int(entry.name)
+                    yield from (int(child) for child in (entry / f"task/{pid}/children").read_text().split())
+                    yield pid
 
     def load(self, name: str, tree: bytes, *changes: str) -> None:
         """Import a tar as an image; `changes` are Dockerfile lines."""

@@ -16,7 +16,7 @@ from rich.table import Table
 from hitless.change import Event
 
 if TYPE_CHECKING:
-    from hitless.containers import ChangeOutcome, StopOutcome, Target
+    from hitless.containers import ChangeOutcome, Finding, StopOutcome, Target
 
 COLOURS: Final = {
     "clean": "green",
@@ -122,6 +122,17 @@ def print_stop(console: Console, outcome: StopOutcome) -> None:
         console.print(f"  {escape(note)}")
     for line in outcome.log:
         console.print(f"  | {line}", markup=False, style="dim")
+
+
+def print_findings(console: Console, findings: Sequence[Finding], examined: int) -> None:
+    """Each fault with its remedy."""
+    for finding in findings:
+        console.print(
+            f"[bold]{escape(finding.container)}[/] [red]{finding.fault}[/]: {escape(finding.message)}"
+        )
+        console.print(f"  {escape(finding.remedy)}")
+    sick = len({finding.container for finding in findings})
+    console.print(f"{examined} containers examined, {sick} of them will be cut when they are stopped")
 
 
 def table_of(targets: Sequence[Target]) -> Table:

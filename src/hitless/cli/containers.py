@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hitless.change import ExitCode
 from hitless.cli.container_options import Options, with_common
-from hitless.cli.container_view import explained, print_outcome, table_of
+from hitless.cli.container_view import explained, print_findings, print_outcome, table_of
 from hitless.cli.output import console, errors, print_json
 from hitless.config.units import parse_seconds
 
@@ -45,7 +46,7 @@ def add_to(app: typer.Typer) -> None:
         _say_what_is_missing(group, str(error.name))
     else:
         group.command()(with_common(ps))
-        for command in (stop, restart, recreate, upgrade):
+        for command in (stop, restart, recreate, upgrade, doctor):
             group.command()(with_common(command, Rule))
         group.command()(with_common(extend))
         group.command()(with_common(cancel))
@@ -137,6 +138,42 @@ def _replace(
         )
 
     _each(options, act, explain=explain)
+
+
+def doctor(
+    options: Options,
+    units: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--units", help="directory of systemd units; systemd's own if not given", metavar="PATH"
+        ),
+    ] = None,
+) -> None:
+    """Find containers that will be killed rather than stopped; exit 1 if there are any. All that run if none is named."""
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection, examined
+    from hitless.containers.units import DIRECTORIES
+
+    named = Selection(options.names, options.labels)
+    chosen = named if options.names or options.labels else Selection(all=True)
+    directories = [Path(each) for each in units] if units else list(DIRECTORIES)
+
+    async def work() -> int:
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            dialect = opened.engine.dialect
+            targets = await opened.targets()
+            findings = [
+                finding
+                for target in targets
+                for finding in examined(target.container, target.parameters, dialect, directories)
+            ]
+        if options.as_json:
+            print_json({"examined": len(targets), "findings": [each.to_json() for each in findings]})
+        else:
+            print_findings(console(), findings, len(targets))
+        return int(ExitCode.FAILED if findings else ExitCode.DONE)
+
+    run(work)
 
 
 def extend(

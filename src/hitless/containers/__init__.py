@@ -5,6 +5,7 @@ from __future__ import annotations
 from hitless.containers.address import engine_address, usual_addresses
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container, RestartPolicy
+from hitless.containers.doctor import FAULTS, Finding, examined
 from hitless.containers.drain import (
     Balancer,
     BalancerDrain,
@@ -40,6 +41,7 @@ from hitless.containers.sequence import Sequence, Step
 from hitless.containers.stop import Stop
 
 __all__ = [
+    "FAULTS",
     "REASONS",
     "Balancer",
     "BalancerDrain",
@@ -55,6 +57,7 @@ __all__ = [
     "EngineRefused",
     "EngineTimeout",
     "EngineUnreachable",
+    "Finding",
     "Fleet",
     "HostDrain",
     "HttpDrain",
@@ -78,6 +81,7 @@ __all__ = [
     "Target",
     "Wish",
     "engine_address",
+    "examined",
     "parameters",
     "read_kolla",
     "recover",
