@@ -167,7 +167,12 @@ class PrivateEngine:
         detach: bool = True,
     ) -> str:
         """Start a container without a network of its own; returns its id."""
-        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+        # Podman would raise them above what a machine allows.
+        limits = (
+            "--ulimit",
+            "nofile=1024:1024",
+            *(("--ulimit", "nproc=1024:1024") if self.kind == "podman" else ()),
+        )
         default = ("--network", "none") if not any("--net" in option for option in options) else ()
         # The short path of conmon's attach socket, and no log driver that needs a daemon.
         log = ("--log-driver", "json-file") if self.kind == "docker" else ("--log-driver", "k8s-file")

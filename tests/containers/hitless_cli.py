@@ -46,7 +46,7 @@ class Operator:
         config = self.folder / "containers.toml"
         if config.exists():
             own += ["--config", str(config)]
-        return [sys.executable, "-m", "hitless", "containers", *words, *own]
+        return [sys.executable, "-m", "hitless", "containers", words[0], *own, *words[1:]]
 
     @property
     def environ(self) -> Mapping[str, str]:

@@ -58,7 +58,8 @@ def web(engine: PrivateEngine, name: str, public_path: Path) -> Iterator[tuple[s
         options=("--network=host", *mounts(public_path)),
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    await_true(lambda: answers(url), 120, what=f"answer of {url}; {engine.logs(name)[-2000:]}")
+    await_true(lambda: answers(url) or engine.state(name) == "exited", 120, what=f"answer of {url}")
+    assert engine.state(name) == "running", engine.logs(name)
     yield name, url
     engine.remove(name)
 

@@ -195,6 +195,12 @@ class Engine:
         made = await self._json("POST", "/containers/create", {"name": name}, body=body, within_s=CREATE_S)
         return str(made["Id"])
 
+    async def import_image(self, name: str, tree: bytes) -> None:
+        """Make an image of a tar of its files."""
+        repository, _, tag = name.partition(":")
+        query = {"fromSrc": "-", "repo": repository, "tag": tag or "latest"}
+        await self._bytes("POST", "/images/create", query, content=tree, within_s=CREATE_S)
+
     async def rename(self, id: str, name: str) -> None:  # noqa: A002
         await self._bytes("POST", f"/containers/{id}/rename", {"name": name})
 
@@ -247,9 +253,12 @@ class Engine:
         query: Query | None = None,
         *,
         body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
         within_s: float | None = None,
     ) -> bytes:
-        return (await self._answer(method, path, query, body=body, within_s=within_s)).content
+        return (
+            await self._answer(method, path, query, body=body, content=content, within_s=within_s)
+        ).content
 
     async def _answer(
         self,
@@ -258,6 +267,7 @@ class Engine:
         query: Query | None = None,
         *,
         body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
         within_s: float | None = None,
     ) -> httpx.Response:
         limit = self._call_s if within_s is None else within_s
@@ -265,7 +275,13 @@ class Engine:
             # httpx bounds each read; an answer that trickles for ever is bounded here.
             answer = await Deadline.after(limit).wait(
                 self._http.request(
-                    method, self._path(path), params=query, json=body, timeout=httpx.Timeout(limit)
+                    method,
+                    self._path(path),
+                    params=query,
+                    json=body,
+                    content=content,
+                    headers=None if content is None else {"Content-Type": "application/x-tar"},
+                    timeout=httpx.Timeout(limit),
                 ),
                 "",
             )
