@@ -14,7 +14,11 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 
 def test_nobody_is_cut_but_by_the_engine_itself() -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HITLESS_", "DOCKER_", "CONTAINER_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HITLESS_", "DOCKER_", "CONTAINER_"))
+    }
     before = set(Path("/tmp").glob("hitless-*"))
     done = subprocess.run(
         [sys.executable, "-m", "hitless", "demo", "containers", "--json"],
