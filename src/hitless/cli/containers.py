@@ -110,16 +110,53 @@ def upgrade(
         typer.Option("--image", help="the new image; the same name anew if not given", metavar="IMAGE"),
     ] = None,
     new_first: NewFirst = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="replace also what is made of this very image")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="say which would be replaced, and by what; nothing is done")
+    ] = False,
     explain: Explain = False,
 ) -> None:
     """Replace containers by ones of another image; those that run it already stay. On failure the old ones come back."""
+    if check:
+        _check(options, image, force=force)
+        return
     _replace(
         options,
         lambda target: image or target.container.image,
         new_first=new_first,
         explain=explain,
-        upgrades=True,
+        upgrades=not force,
     )
+
+
+def _check(options: Options, image: str | None, *, force: bool) -> None:
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+
+    chosen = Selection(options.names, options.labels, options.all)
+
+    async def work() -> int:
+        chosen.check()
+        rows: list[dict[str, Any]] = []
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            for target in await opened.targets():
+                container = target.container
+                to = (await opened.engine.image(image or container.image))["Id"]
+                changes = force or to != container.image_id
+                rows.append(
+                    {"container": target.name, "changes": changes, "from": container.image_id, "to": to}
+                )
+        if options.as_json:
+            print_json({"containers": rows})
+        else:
+            for row in rows:
+                does = f"{row['from']} → {row['to']}" if row["changes"] else "stays as it is"
+                console().print(f"{row['container']}: {does}", markup=False)
+        return 0
+
+    run(work)
 
 
 def _replace(
