@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import pytest
 
 from hitless.containers.frames import demultiplexed
 
@@ -26,6 +27,8 @@ CLI_S = 120.0
 Kind = Literal["docker", "podman"]
 KINDS: tuple[Kind, ...] = ("docker", "podman")
 APPLETS = ("sh", "sleep", "cat", "echo", "kill", "touch", "true", "head", "tail", "ls", "rm", "wc")
+ONE_BY_DEFAULT = ("docker", pytest.param("podman", marks=pytest.mark.soak))
+"""For what is the same on both engines once the behaviours are: Podman's turn comes with the long runs."""
 NEEDS = {"docker": ("dockerd", "docker"), "podman": ("podman", "runc")}
 
 

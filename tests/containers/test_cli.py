@@ -7,10 +7,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from tests.containers.engines import PrivateEngine
+from tests.containers.engines import ONE_BY_DEFAULT, PrivateEngine
 from tests.containers.hitless_cli import Operator
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(200)]
+ON_ONE = pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 
 QUICK = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.2; done"
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.2; done"
@@ -32,6 +33,7 @@ def up(engine: PrivateEngine, made: list[str], name: str, script: str, *options:
     return name
 
 
+@ON_ONE
 def test_the_exit_code_and_the_words_tell_how_each_stop_came_out(
     operator: Operator, made: list[str], name: str
 ) -> None:
@@ -53,6 +55,7 @@ def test_the_exit_code_and_the_words_tell_how_each_stop_came_out(
     assert operator.run("stop", f"{name}-nobody").code == 6
 
 
+@ON_ONE
 def test_what_makes_no_sense_is_refused_before_anything_moves(
     operator: Operator, made: list[str], name: str
 ) -> None:
@@ -73,6 +76,7 @@ def test_what_makes_no_sense_is_refused_before_anything_moves(
     assert operator.engine.state(quick) == "running"
 
 
+@ON_ONE
 def test_explain_shows_what_applies_and_why_and_does_nothing(
     operator: Operator, made: list[str], name: str
 ) -> None:
@@ -90,6 +94,7 @@ def test_explain_shows_what_applies_and_why_and_does_nothing(
     assert (listed["state"], listed["stop"]) == ("running", "SIGQUIT, 300 s → SIGTERM, 30 s → SIGKILL")
 
 
+@ON_ONE
 def test_users_are_stopped_first_and_what_they_use_is_left_if_they_do_not_end(
     operator: Operator, made: list[str], name: str
 ) -> None:
@@ -111,6 +116,7 @@ def test_users_are_stopped_first_and_what_they_use_is_left_if_they_do_not_end(
     assert (forced.code, ends) == (4, sorted(ends)), "the store ended after its user"
 
 
+@ON_ONE
 def test_a_stop_can_be_extended_and_cancelled_from_another_terminal_and_not_doubled(
     operator: Operator, made: list[str], name: str
 ) -> None:
@@ -139,6 +145,7 @@ def test_a_stop_can_be_extended_and_cancelled_from_another_terminal_and_not_doub
     assert operator.run("cancel", slow).code == 6
 
 
+@ON_ONE
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupting_the_command_cancels_and_kills_nobody(
     operator: Operator, made: list[str], name: str, number: signal.Signals
@@ -160,6 +167,7 @@ def test_interrupting_the_command_cancels_and_kills_nobody(
     assert operator.engine.state(slow) == "running"
 
 
+@ON_ONE
 def test_a_killed_command_leaves_no_kill_behind_and_the_next_one_restores_the_policy(
     operator: Operator, made: list[str], name: str
 ) -> None:
@@ -182,6 +190,7 @@ def test_a_killed_command_leaves_no_kill_behind_and_the_next_one_restores_the_po
     assert list((operator.folder / "state").glob("*.json")) == []
 
 
+@ON_ONE
 def test_json_is_one_object_and_nothing_else_is_printed(
     operator: Operator, made: list[str], name: str
 ) -> None:
@@ -195,6 +204,7 @@ def test_json_is_one_object_and_nothing_else_is_printed(
     }  # fmt: skip
 
 
+@ON_ONE
 def test_without_an_engine_the_command_says_where_it_looked(operator: Operator) -> None:
     said = operator.run("stop", "x", "--engine", f"unix://{operator.folder}/nobody")
     assert said.code == 6

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.containers.engines import PrivateEngine
+from tests.containers.engines import ONE_BY_DEFAULT, PrivateEngine
 from tests.containers.hitless_cli import Operator
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(200)]
+ON_ONE = pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 
 HANDLES = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.5; done"
 PLANTED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -46,6 +47,7 @@ def run(
         engine.await_log(name, "ready")
 
 
+@ON_ONE
 def test_each_planted_fault_is_found_with_its_remedy_and_nothing_else(
     operator: Operator, tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_each_planted_fault_is_found_with_its_remedy_and_nothing_else(
         engine.remove(*names.values(), *well)
 
 
+@ON_ONE
 def test_a_process_1_that_leaves_dead_children_unreaped_is_found(operator: Operator, name: str) -> None:
     """busybox's sleep as process 1 waits for nobody; its child, made by the shell that it was, ends at once."""
     engine = operator.engine

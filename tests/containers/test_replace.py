@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.containers.engines import PrivateEngine, await_true, busybox_tree
+from tests.containers.engines import ONE_BY_DEFAULT, PrivateEngine, await_true, busybox_tree
 from tests.containers.hitless_cli import Operator
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -91,7 +91,16 @@ def test_an_upgrade_takes_what_is_the_images_from_the_new_image(operator: Operat
     assert (again.code, again.first["status"]) == (0, "unchanged")
 
 
-@pytest.mark.parametrize("order", [(), ("--new-first",)])
+@pytest.mark.parametrize(
+    ("engine", "order"),
+    [
+        ("docker", ()),
+        ("docker", ("--new-first",)),
+        ("podman", ()),
+        pytest.param("podman", ("--new-first",), marks=pytest.mark.soak),
+    ],
+    indirect=["engine"],
+)
 def test_an_upgrade_that_fails_brings_the_old_one_back(
     operator: Operator, serving: str, order: tuple[str, ...]
 ) -> None:
@@ -110,12 +119,14 @@ def test_an_upgrade_that_fails_brings_the_old_one_back(
         assert "bye" not in engine.logs(serving), "the old one never noticed"
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 def test_an_image_that_is_not_there_changes_nothing(operator: Operator, serving: str) -> None:
     said = operator.run("upgrade", serving, "--image", "service:nine", *QUICK)
     assert (said.code, said.first["reason"]) == (3, "image_missing")
     assert operator.engine.logs(serving).count("serving") == 1
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 def test_new_first_leaves_no_moment_without_one_that_serves(operator: Operator, serving: str) -> None:
     said = operator.run("upgrade", serving, "--image", "service:two", "--new-first", *QUICK)
     assert said.code == 0, said
@@ -123,6 +134,7 @@ def test_new_first_leaves_no_moment_without_one_that_serves(operator: Operator, 
     assert ours(operator.engine, serving) == [serving]
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 def test_an_old_one_that_does_not_end_and_is_to_be_left_serves_on(operator: Operator, name: str) -> None:
     engine = operator.engine
     engine.run(name, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.2; done")
@@ -134,6 +146,7 @@ def test_an_old_one_that_does_not_end_and_is_to_be_left_serves_on(operator: Oper
     engine.remove(name)
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 def test_a_container_that_does_not_run_is_replaced_and_not_started(operator: Operator, name: str) -> None:
     engine = operator.engine
     engine.run(name, "sh", "-c", SERVES, detach=False)
@@ -143,6 +156,7 @@ def test_a_container_that_does_not_run_is_replaced_and_not_started(operator: Ope
     engine.remove(name)
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 def test_a_restarted_container_is_the_same_one_and_serves(operator: Operator, serving: str) -> None:
     engine = operator.engine
     was = engine.inspect(serving)["Id"]
@@ -153,7 +167,17 @@ def test_a_restarted_container_is_the_same_one_and_serves(operator: Operator, se
     assert engine.inspect(serving)["HostConfig"]["RestartPolicy"]["Name"] == "always"
 
 
-@pytest.mark.parametrize("event", ["replacing", "stopping", "signalled", "starting"])
+@pytest.mark.parametrize(
+    ("engine", "event"),
+    [
+        ("docker", "replacing"),
+        ("docker", "stopping"),
+        ("docker", "starting"),
+        ("podman", "starting"),
+        *(pytest.param("podman", event, marks=pytest.mark.soak) for event in ("replacing", "stopping")),
+    ],
+    indirect=["engine"],
+)
 def test_what_a_killed_hitless_began_is_finished_or_undone_by_the_next(
     operator: Operator, images: None, name: str, event: str
 ) -> None:

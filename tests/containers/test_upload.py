@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.containers.engines import PrivateEngine, await_true
+from tests.containers.engines import ONE_BY_DEFAULT, PrivateEngine, await_true
 from tests.containers.hitless_cli import Operator
 
 import hitless
@@ -105,12 +105,23 @@ def uploaded(url: str, seconds: float, meanwhile: Callable[[], object]) -> tuple
     return asyncio.run(both())
 
 
-@pytest.mark.parametrize("command", ["stop", "restart", "recreate"])
+@pytest.mark.parametrize(
+    ("engine", "command"),
+    [
+        ("docker", "stop"),
+        ("docker", "restart"),
+        ("docker", "recreate"),
+        ("podman", "recreate"),
+        pytest.param("podman", "stop", marks=pytest.mark.soak),
+        pytest.param("podman", "restart", marks=pytest.mark.soak),
+    ],
+    indirect=["engine"],
+)
 def test_an_upload_is_whole_although_its_container_is_stopped(
     operator: Operator, web: tuple[str, str], command: str
 ) -> None:
     name, url = web
-    ending, said = uploaded(url, 12, lambda: operator.run(command, name, "--wait", "3m", "--json"))
+    ending, said = uploaded(url, 8, lambda: operator.run(command, name, "--wait", "3m", "--json"))
     assert ending.reason == "complete", ending
     assert ending.size == SIZE
     assert said.code == 0, said
@@ -120,6 +131,7 @@ def test_an_upload_is_whole_although_its_container_is_stopped(
         await_true(lambda: answers(url), 120, what="answer of the new one")
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 def test_the_same_upload_is_cut_by_the_engines_own_stop(engine: PrivateEngine, web: tuple[str, str]) -> None:
     name, url = web
     ending, _ = uploaded(url, 60, lambda: engine.cli("stop", "-t", "1", name))
@@ -128,6 +140,7 @@ def test_the_same_upload_is_cut_by_the_engines_own_stop(engine: PrivateEngine, w
     assert engine.inspect(name)["State"]["ExitCode"] == 137
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 def test_an_upload_is_whole_although_its_service_is_reloaded_and_drained_from_inside(
     operator: Operator, web: tuple[str, str]
 ) -> None:
