@@ -10,6 +10,11 @@ want etcd etcd-server
 
 want psql postgresql
 want rabbitmq-server rabbitmq-server
+
+want dockerd docker.io
+want podman podman
+want runc runc
+want busybox busybox-static
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk
   want nginx nginx-light

@@ -27,6 +27,7 @@ from hitless.serve.settings import ServeSettings
 
 IMPORT_NICENESS: Final = 5
 """Priority of a template while it imports, where the priority can be restored: requests go first."""
+CAP_SYS_NICE: Final = 23
 
 _NOT_INHERITED: Final = (
     "LISTEN_FDS",
@@ -104,9 +105,16 @@ def _identity(user: str | None, group: str | None) -> tuple[int | None, int | No
     return uid, gid, groups
 
 
+def _capabilities() -> int:
+    """Those in effect, one bit each (capabilities(7))."""
+    status = Path("/proc/self/status").read_text()
+    return next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+
+
 def can_restore_priority() -> bool:
-    """Whether a process that was made less urgent can be made urgent again: root, or RLIMIT_NICE ≥ 20 (LimitNICE=0)."""
-    return os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20
+    """Whether a process that was made less urgent can be made urgent again: CAP_SYS_NICE, which root has not
+    got in a container, or RLIMIT_NICE ≥ 20 (LimitNICE=0)."""
+    return bool(_capabilities() >> CAP_SYS_NICE & 1) or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20
 
 
 class TemplateProcess:

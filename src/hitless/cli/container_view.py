@@ -1,0 +1,158 @@
+"""What a stop looks like while it goes on: a line per container on a terminal, a line per event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from hitless.change import Event
+
+if TYPE_CHECKING:
+    from hitless.containers import ChangeOutcome, Finding, StopOutcome, Target
+
+COLOURS: Final = {
+    "clean": "green",
+    "already_stopped": "green",
+    "forced": "red",
+    "lost": "red",
+    "refused": "yellow",
+}
+REFRESH_HZ: Final = 4
+
+
+@dataclass(slots=True)
+class _Line:
+    began: float
+    phase: str
+    until: float | None = None
+
+
+class View:
+    """Follows events; use as a context manager around what emits them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console: Final = console
+        self._lines: Final[dict[str, _Line]] = {}
+        self._live: Final = (
+            Live(get_renderable=self._table, console=console, refresh_per_second=REFRESH_HZ, transient=True)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> View:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def tell(self, event: Event) -> None:
+        """A subscriber of Events."""
+        fields: Mapping[str, Any] = event.fields
+        name = str(fields.get("container"))
+        now = time.monotonic()
+        line = self._lines.setdefault(name, _Line(now, ""))
+        match event.name, fields:
+            case "container.stopping", {"sequence": sequence}:
+                line.phase, line.until = f"stopping: {sequence}", None
+            case "container.draining", {"seconds": float(seconds)}:
+                line.phase, line.until = "draining", now + seconds
+            case "container.signalled", {"signal": signal, "wait_s": float(wait_s)}:
+                line.phase, line.until = f"{signal} sent", now + wait_s
+            case "container.extended", {"seconds": float(seconds)} if line.until is not None:
+                line.until += seconds
+                line.phase += f" (+{seconds:g} s)"
+            case "container.stopped", {"message": message}:
+                line.phase, line.until = str(message), None
+                self._lines.pop(name)
+            case _, {"message": message}:
+                line.phase, line.until = str(message), None
+        if self._live is None and line.phase and event.name != "container.stopped":
+            within = "" if line.until is None else f", at most {line.until - now:.0f} s"
+            self._console.print(f"{escape(name)}: {escape(line.phase)}{within}")
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        now = time.monotonic()
+        for name, line in self._lines.items():
+            left = "" if line.until is None else f"{max(0.0, line.until - now):.0f} s left"
+            table.add_row(f"[bold]{escape(name)}[/]", escape(line.phase), f"{now - line.began:.0f} s", left)
+        return table
+
+
+def print_change(console: Console, outcome: ChangeOutcome) -> None:
+    """Whether the new one serves, and how the old one ended if that was not as it should be."""
+    word = outcome.status.value + (f" ({outcome.reason})" if outcome.reason else "")
+    colour = "green" if outcome.is_clean else "red"
+    console.print(f"[bold {colour}]{word}[/] {escape(outcome.message)}")
+    for line in outcome.log:
+        console.print(f"  | {line}", markup=False, style="dim")
+    if outcome.stop is not None and not outcome.stop.is_clean:
+        print_stop(console, outcome.stop)
+
+
+def print_outcome(console: Console, outcome: StopOutcome | ChangeOutcome) -> None:
+    """The verdict, for people."""
+    from hitless.containers import ChangeOutcome
+
+    if isinstance(outcome, ChangeOutcome):
+        print_change(console, outcome)
+    else:
+        print_stop(console, outcome)
+
+
+def print_stop(console: Console, outcome: StopOutcome) -> None:
+    """How it ended, and what an operator needs besides."""
+    word = outcome.ended.value + (f" ({outcome.reason})" if outcome.reason else "")
+    colour = COLOURS[outcome.ended.value]
+    console.print(f"[bold {colour}]{word}[/] {escape(outcome.message)}")
+    for note in outcome.notes:
+        console.print(f"  {escape(note)}")
+    for line in outcome.log:
+        console.print(f"  | {line}", markup=False, style="dim")
+
+
+def print_findings(console: Console, findings: Sequence[Finding], examined: int) -> None:
+    """Each fault with its remedy."""
+    for finding in findings:
+        console.print(
+            f"[bold]{escape(finding.container)}[/] [red]{finding.fault}[/]: {escape(finding.message)}"
+        )
+        console.print(f"  {escape(finding.remedy)}")
+    sick = len({finding.container for finding in findings})
+    console.print(f"{examined} containers examined, {sick} of them will be cut when they are stopped")
+
+
+def table_of(targets: Sequence[Target]) -> Table:
+    """The containers and how each would be stopped."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("container", "state", "image", "restart", "stop"):
+        table.add_column(column, overflow="fold")
+    for target in targets:
+        container = target.container
+        cells = (container.name, container.state, container.image, str(container.policy))
+        table.add_row(*(escape(cell) for cell in cells), escape(str(target.parameters.sequence)))
+    return table
+
+
+def explained(target: Target) -> Group:
+    """What applies to one container, and why."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("parameter", "value", "from"):
+        table.add_column(column, overflow="fold")
+    for row in target.parameters.rows():
+        table.add_row(*(escape(cell) for cell in row))
+    head = f"[bold]{escape(target.name)}[/]: {escape(str(target.parameters.sequence))}"
+    return Group(head, table)

@@ -1,0 +1,325 @@
+"""`hitless containers …`: stop, restart and replace containers without cutting their work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hitless.change import ExitCode
+from hitless.cli.container_options import Options, with_common
+from hitless.cli.container_view import explained, print_findings, print_outcome, table_of
+from hitless.cli.output import console, errors, print_json
+from hitless.config.units import parse_seconds
+
+if TYPE_CHECKING:
+    from hitless.cli.container_session import Session
+    from hitless.containers import ChangeOutcome, StopOutcome, Target
+
+    Outcomes = Sequence[StopOutcome | ChangeOutcome]
+    Act = Callable[[Session, list[Target]], Awaitable[Outcomes]]
+
+MISSING = "hitless containers needs {}; install it with: pip install 'hitless[containers]'"
+
+Explain = Annotated[
+    bool, typer.Option("--explain", help="show what applies to each container and why; nothing is done")
+]
+NewFirst = Annotated[
+    bool,
+    typer.Option(
+        "--new-first",
+        help="start the new one before the old one is stopped; for those that can run side by side",
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="Stop, restart and replace containers (Docker, Podman) without cutting their work.",
+        no_args_is_help=True,
+    )
+    try:
+        from hitless.containers.rules import Rule
+    except ModuleNotFoundError as error:
+        _say_what_is_missing(group, str(error.name))
+    else:
+        group.command()(with_common(ps))
+        for command in (stop, restart, recreate, upgrade, doctor):
+            group.command()(with_common(command, Rule))
+        group.command()(with_common(extend))
+        group.command()(with_common(cancel))
+    app.add_typer(group, name="containers")
+
+
+def ps(
+    options: Options,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="show each parameter and where it is from")
+    ] = False,
+) -> None:
+    """Show containers and how each would be stopped; with --all also those that do not run."""
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+
+    everything = Selection(names=("*",)) if options.all else Selection(all=True)
+    chosen = Selection(options.names, options.labels) if options.names or options.labels else everything
+
+    async def work() -> int:
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            targets = await opened.targets()
+            if explain:
+                _explain(targets, as_json=options.as_json)
+            elif options.as_json:
+                print_json({"containers": [_row(target) for target in targets]})
+            else:
+                console().print(table_of(targets))
+        return 0
+
+    run(work)
+
+
+def stop(options: Options, explain: Explain = False) -> None:
+    """Let containers finish their work and end; exit 0 only if every one of them did."""
+
+    async def act(opened: Session, targets: list[Target]) -> Outcomes:
+        return await opened.fleet.stop(targets)
+
+    _each(options, act, explain=explain)
+
+
+def restart(options: Options, explain: Explain = False) -> None:
+    """Stop containers as stop does, and start them again; users are stopped before, and started after, what they use."""
+
+    async def act(opened: Session, targets: list[Target]) -> Outcomes:
+        return await opened.fleet.restart(targets)
+
+    _each(options, act, explain=explain)
+
+
+def recreate(options: Options, new_first: NewFirst = False, explain: Explain = False) -> None:
+    """Replace containers by new ones that are the same; on failure the old ones come back."""
+    _replace(options, lambda target: target.container.image, new_first=new_first, explain=explain)
+
+
+def upgrade(
+    options: Options,
+    image: Annotated[
+        str | None,
+        typer.Option("--image", help="the new image; the same name anew if not given", metavar="IMAGE"),
+    ] = None,
+    new_first: NewFirst = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="replace also what is made of this very image")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="say which would be replaced, and by what; nothing is done")
+    ] = False,
+    explain: Explain = False,
+) -> None:
+    """Replace containers by ones of another image; those that run it already stay. On failure the old ones come back."""
+    if check:
+        _check(options, image, force=force)
+        return
+    _replace(
+        options,
+        lambda target: image or target.container.image,
+        new_first=new_first,
+        explain=explain,
+        upgrades=not force,
+    )
+
+
+def _check(options: Options, image: str | None, *, force: bool) -> None:
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+
+    chosen = Selection(options.names, options.labels, options.all)
+
+    async def work() -> int:
+        chosen.check()
+        rows: list[dict[str, Any]] = []
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            for target in await opened.targets():
+                container = target.container
+                to = (await opened.engine.image(image or container.image))["Id"]
+                changes = force or to != container.image_id
+                rows.append(
+                    {"container": target.name, "changes": changes, "from": container.image_id, "to": to}
+                )
+        if options.as_json:
+            print_json({"containers": rows})
+        else:
+            for row in rows:
+                does = f"{row['from']} → {row['to']}" if row["changes"] else "stays as it is"
+                console().print(f"{row['container']}: {does}", markup=False)
+        return 0
+
+    run(work)
+
+
+def _replace(
+    options: Options,
+    image: Callable[[Target], str],
+    *,
+    new_first: bool,
+    explain: bool,
+    upgrades: bool = False,
+) -> None:
+    async def act(opened: Session, targets: list[Target]) -> Outcomes:
+        from hitless.containers import Wish
+
+        return await opened.fleet.replace(
+            targets, lambda target: Wish(image(target), new_first, only_if_other=upgrades)
+        )
+
+    _each(options, act, explain=explain)
+
+
+def doctor(
+    options: Options,
+    units: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--units", help="directory of systemd units; systemd's own if not given", metavar="PATH"
+        ),
+    ] = None,
+) -> None:
+    """Find containers that will be killed rather than stopped; exit 1 if there are any. All that run if none is named."""
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection, examined
+    from hitless.containers.units import DIRECTORIES
+
+    named = Selection(options.names, options.labels)
+    chosen = named if options.names or options.labels else Selection(all=True)
+    directories = [Path(each) for each in units] if units else list(DIRECTORIES)
+
+    async def work() -> int:
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            dialect = opened.engine.dialect
+            targets = await opened.targets()
+            findings = [
+                finding
+                for target in targets
+                for finding in examined(target.container, target.parameters, dialect, directories)
+            ]
+        if options.as_json:
+            print_json({"examined": len(targets), "findings": [each.to_json() for each in findings]})
+        else:
+            print_findings(console(), findings, len(targets))
+        return int(ExitCode.FAILED if findings else ExitCode.DONE)
+
+    run(work)
+
+
+def extend(
+    options: Options,
+    by: Annotated[str, typer.Option("--by", help="how much longer, as in 10m", metavar="TIME")] = "1m",
+) -> None:
+    """Give containers that are being stopped more time."""
+    try:
+        seconds = parse_seconds(by)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    _tell(options, "extend", {"seconds": seconds}, "{container} has {remaining_s:.0f} s now")
+
+
+def cancel(options: Options) -> None:
+    """Give up a stop that is going on: no further signal is sent, and nothing is killed."""
+    _tell(options, "cancel", {}, "the stop of {container} is cancelled")
+
+
+def _each(options: Options, act: Act, *, explain: bool) -> None:
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+
+    chosen = Selection(options.names, options.labels, options.all)
+
+    async def work() -> int:
+        chosen.check()
+        async with session(
+            Asked(options, chosen, is_quiet=options.as_json or explain), recovers=not explain
+        ) as opened:
+            targets = await opened.targets()
+            if explain:
+                _explain(targets, as_json=options.as_json)
+                return 0
+            return _told(await act(opened, targets), as_json=options.as_json)
+
+    run(work)
+
+
+def _tell(options: Options, method: str, params: dict[str, Any], sentence: str) -> None:
+    from hitless.cli.container_session import Asked, run, session
+    from hitless.containers import Selection
+    from hitless.containers.oversight import desk_path
+    from hitless.control import ControlClient
+
+    chosen = Selection(options.names, options.labels, options.all)
+
+    async def work() -> int:
+        chosen.check()
+        answers: list[Any] = []
+        async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
+            for target in await opened.targets():
+                with ControlClient(desk_path(opened.fleet.intents.key(target.name))) as other:
+                    answers.append(other.call(method, params))
+        if options.as_json:
+            print_json({"containers": answers})
+        else:
+            for answer in answers:
+                console().print(sentence.format(**answer), markup=False)
+        return 0
+
+    run(work)
+
+
+def _told(outcomes: Outcomes, *, as_json: bool) -> int:
+    from hitless.containers import worst
+
+    if as_json:
+        print_json({"containers": [outcome.to_json() for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            print_outcome(console() if outcome.is_clean else errors(), outcome)
+    if not outcomes and not as_json:
+        console().print("nothing to do: no container fits")
+    return int(worst([outcome.exit for outcome in outcomes]))
+
+
+def _explain(targets: list[Target], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "containers": [
+                    {
+                        "container": target.name,
+                        "parameters": [row._asdict() for row in target.parameters.rows()],
+                    }
+                    for target in targets
+                ]
+            }
+        )
+        return
+    for target in targets:
+        console().print(explained(target))
+
+
+def _row(target: Target) -> dict[str, Any]:
+    container = target.container
+    return {
+        "container": container.name,
+        "id": container.id,
+        "state": container.state,
+        "image": container.image,
+        "restart_policy": str(container.policy),
+        "stop": str(target.parameters.sequence),
+    }
+
+
+def _say_what_is_missing(group: typer.Typer, module: str) -> None:
+    @group.callback(invoke_without_command=True)
+    def missing() -> None:
+        errors().print(f"hitless: {MISSING.format(module)}", markup=False)
+        raise typer.Exit(int(ExitCode.FAILED))

@@ -1,0 +1,98 @@
+"""The restart policy, set aside while a container is stopped, and restored afterwards.
+
+Without that, a signal other than the container's stop signal has the engine start it again.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from hitless.change import Deadline
+from hitless.containers.container import Container, RestartPolicy
+from hitless.containers.engine import Engine
+from hitless.containers.errors import EngineRefused, EngineUnreachable, NoSuchContainer
+from hitless.containers.hub import RECONNECT_S, Watch
+from hitless.containers.intents import Intents
+
+RESTORE_S: Final = 30.0
+
+
+class PolicyAside:
+    """Of one container; `put` and `restore` once each."""
+
+    def __init__(self, engine: Engine, container: Container, intents: Intents) -> None:
+        self._engine: Final = engine
+        self._container: Final = container
+        self._intents: Final = intents
+        self._is_put = False
+
+    async def put(self) -> str:
+        """Set it aside; returns a note for people if the engine cannot.
+
+        Raises:
+            ContainersError: it could not be written down first.
+            EngineUnreachable: the engine does not answer.
+        """
+        policy = self._container.policy
+        if not policy.restarts:
+            return ""
+        if not self._engine.dialect.can_set_policy:
+            return ""
+        self._write_down()
+        self._is_put = True
+        try:
+            await self._engine.set_policy(self._container.id, RestartPolicy())
+        except EngineRefused as error:
+            self._is_put = False
+            self._forget()
+            return f"its restart policy {policy} could not be set aside: {error}"
+        return ""
+
+    async def restore(self) -> None:
+        """Put it back. If the engine does not answer, the next Hitless does it (`restored`)."""
+        if not self._is_put:
+            return
+        deadline = Deadline.after(RESTORE_S)
+        watch = Watch()
+        while not deadline.expired:
+            try:
+                await self._engine.set_policy(self._container.id, self._container.policy)
+            except EngineUnreachable:
+                await watch.wait(RECONNECT_S[-1])
+                continue
+            except EngineRefused:
+                pass  # removed, or being removed: it needs none
+            self._forget()
+            return
+
+    def _write_down(self) -> None:
+        self._intents.put(self._container.name, stopping(self._container))
+
+    def _forget(self) -> None:
+        self._intents.remove(self._container.name)
+
+
+class PolicyHeld(PolicyAside):
+    """For a replacement, which has written down more, and decides itself when the policy comes back."""
+
+    async def restore(self) -> None:
+        """Not yet."""
+
+    def _write_down(self) -> None:
+        """It is."""
+
+    def _forget(self) -> None:
+        """Not yet."""
+
+
+def stopping(container: Container) -> dict[str, Any]:
+    """What is written down before the policy is changed."""
+    return {"what": "stop", "id": container.id, "policy": container.policy.to_json()}
+
+
+async def restored(engine: Engine, intents: Intents, name: str, intent: Any) -> None:
+    """Restore what a Hitless that was killed had set aside."""
+    with suppress(NoSuchContainer):
+        await engine.set_policy(str(intent["id"]), RestartPolicy.from_json(intent["policy"]))
+    intents.remove(name)

@@ -1,0 +1,195 @@
+"""What is done before the first signal, so that no new work arrives: each a small value that knows how to run itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx
+
+from hitless.change import Deadline, DeadlinePassed
+from hitless.containers.container import Container
+from hitless.containers.engine import Engine
+from hitless.containers.errors import EngineError
+
+END_S = 5.0
+OUTPUT_LIMIT = 2000
+
+
+class DrainFailed(Exception):
+    """It could not be drained; the message says why."""
+
+
+class Drain(Protocol):
+    """One way to take work away from a container. `str` of it is what people are shown."""
+
+    async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        """Return when no new work comes.
+
+        Raises:
+            DrainFailed: it does, or nobody knows.
+        """
+
+    async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        """The stop was given up, or the container runs again: let work come."""
+
+
+class Balancer(Protocol):
+    """What a load balancer must be able to do for us; `hitless rollout` implements it for real ones."""
+
+    async def drain(self, server: str, deadline: Deadline) -> None:
+        """Send no new work to the server, and return when what it had is finished."""
+
+    async def ready(self, server: str, deadline: Deadline) -> None:
+        """Send work to it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerDrain:
+    """Out of the load balancer, and in again if the stop is given up."""
+
+    balancer: Balancer
+    server: str
+
+    async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
+        await self.balancer.drain(self.server, deadline)
+
+    async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
+        await self.balancer.ready(self.server, deadline)
+
+    def __str__(self) -> str:
+        return f"drain {self.server} at the balancer"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpDrain:
+    """A request that the service answers with 2xx when it takes no new work."""
+
+    url: str
+    method: str = "POST"
+
+    async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=deadline.remaining()) as client:
+                answer = await deadline.wait(
+                    client.request(self.method, self.url), f"{self.url} did not answer"
+                )
+        except httpx.HTTPError as error:
+            raise DrainFailed(
+                f"{self.method} {self.url} failed: {str(error) or type(error).__name__}"
+            ) from error
+        except DeadlinePassed as error:
+            raise DrainFailed(str(error)) from None
+        if not answer.is_success:
+            raise DrainFailed(f"{self.method} {self.url} was answered with {answer.status_code}")
+
+    async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        """Nothing is known that would take it back."""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class InsideDrain:
+    """A command inside the container (`hitless stop` of a service there is one) that exits with 0 when it is drained."""
+
+    command: tuple[str, ...]
+    undo_command: tuple[str, ...] = ()
+
+    async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        await self._run(self.command, engine, container, deadline)
+
+    async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        if self.undo_command:
+            await self._run(self.undo_command, engine, container, deadline)
+
+    async def _run(
+        self, command: tuple[str, ...], engine: Engine, container: Container, deadline: Deadline
+    ) -> None:
+        try:
+            code, output = await engine.run(container.id, command, deadline.remaining())
+        except EngineError as error:
+            # The command may have ended the container, and itself with it: then the drain is done.
+            found = await engine.find(container.id)
+            if found is not None and found.is_running:
+                raise DrainFailed(f"{' '.join(command)} in the container failed: {error}") from error
+            return
+        if code and (found := await engine.find(container.id)) is not None and found.is_running:
+            raise DrainFailed(f"{' '.join(command)} in the container exited with {code}: {_tail(output)}")
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.command)} (inside)"
+
+
+@dataclass(frozen=True, slots=True)
+class HostDrain:
+    """A command on this machine: whatever takes the container out of a load balancer. It gets HITLESS_CONTAINER,
+    HITLESS_CONTAINER_ID and HITLESS_STATE (`drain` or `ready`)."""
+
+    command: tuple[str, ...]
+    undo_command: tuple[str, ...] = ()
+
+    async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
+        await self._run(self.command, container, "drain", deadline)
+
+    async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
+        if self.undo_command:
+            await self._run(self.undo_command, container, "ready", deadline)
+
+    async def _run(
+        self, command: tuple[str, ...], container: Container, state: str, deadline: Deadline
+    ) -> None:
+        said = " ".join(command)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=_environ(container, state),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DrainFailed(f"{said} cannot be run: {error.strerror}") from error
+        try:
+            output, _ = await deadline.wait(process.communicate(), f"{said} did not end")
+        except DeadlinePassed as error:
+            raise DrainFailed(str(error)) from None
+        finally:
+            await asyncio.shield(_end(process))
+        if process.returncode:
+            raise DrainFailed(
+                f"{said} exited with {process.returncode}: {_tail(output.decode(errors='replace'))}"
+            )
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.command)} (here)"
+
+
+def _environ(container: Container, state: str) -> Mapping[str, str]:
+    told = {
+        "HITLESS_CONTAINER": container.name,
+        "HITLESS_CONTAINER_ID": container.id,
+        "HITLESS_STATE": state,
+    }
+    return {**os.environ, **told}
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Nothing of it is left behind: its whole session is ended."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    async with asyncio.timeout(END_S):
+        await process.wait()
+
+
+def _tail(output: str) -> str:
+    return output.strip()[-OUTPUT_LIMIT:] or "it said nothing"

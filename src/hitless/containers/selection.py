@@ -1,0 +1,94 @@
+"""Which containers are meant: names, labels, or all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from hitless.containers.container import Container
+from hitless.containers.engine import Engine
+from hitless.containers.errors import InvalidParameters, NoSuchContainer
+
+INSPECTED_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was asked for."""
+
+    names: tuple[str, ...] = ()
+    """Names, globs, or beginnings of ids."""
+    labels: tuple[str, ...] = ()
+    """`KEY` or `KEY=VALUE`; all must be there."""
+    all: bool = False
+    """Every container that runs."""
+
+    def check(self) -> None:
+        """That it says something.
+
+        Raises:
+            InvalidParameters: it does not, or too much.
+        """
+        ways = [bool(self.names), bool(self.labels), self.all]
+        if not any(ways):
+            raise InvalidParameters("say which containers: names, --label KEY=VALUE, or --all")
+        if sum(ways) > 1:
+            raise InvalidParameters("say which containers in one way only: names, --label, or --all")
+
+
+async def selected(engine: Engine, selection: Selection) -> list[Container]:
+    """The containers, by name.
+
+    Raises:
+        NoSuchContainer: one that was named is not there.
+    """
+    if selection.names and not any(_is_glob(name) for name in selection.names):
+        found = await _inspected(engine, selection.names)
+        missing = [name for name, each in zip(selection.names, found, strict=True) if each is None]
+        if missing:
+            raise NoSuchContainer(
+                404, f"there is no container {missing[0]}; see: hitless containers ps --all"
+            )
+        unique = {each.id: each for each in found if each is not None}
+        return sorted(unique.values(), key=lambda each: each.name)
+    rows = await engine.names()
+    ids = [id_ for id_, name in rows if _is_meant(name, selection)]
+    known = [each for each in await _inspected(engine, ids) if each is not None]
+    found_all = [each for each in known if _fits(each, selection)]
+    if not found_all and selection.names:
+        raise NoSuchContainer(
+            404, f"no container matches {' '.join(selection.names)}; see: hitless containers ps"
+        )
+    return sorted(found_all, key=lambda each: each.name)
+
+
+async def _inspected(engine: Engine, names: Sequence[str]) -> list[Container | None]:
+    few = asyncio.Semaphore(INSPECTED_AT_ONCE)
+
+    async def one(name: str) -> Container | None:
+        async with few:
+            return await engine.find(name)
+
+    return list(await asyncio.gather(*(one(name) for name in names)))
+
+
+def _is_meant(name: str, selection: Selection) -> bool:
+    return not selection.names or any(fnmatchcase(name, pattern) for pattern in selection.names)
+
+
+def _fits(container: Container, selection: Selection) -> bool:
+    if selection.all and container.state not in ("running", "paused", "restarting"):
+        return False
+    return all(_has(container, label) for label in selection.labels)
+
+
+def _has(container: Container, label: str) -> bool:
+    key, equals, value = label.partition("=")
+    return container.labels.get(key) == value if equals else key in container.labels
+
+
+def _is_glob(name: str) -> bool:
+    return any(char in name for char in "*?[")
