@@ -1,0 +1,38 @@
+"""Schema changes of a fleet on one database: expand, migrate, contract, each gated, recorded and able to be run again."""
+
+from __future__ import annotations
+
+from hitless.schema.backfill import Backfill
+from hitless.schema.errors import (
+    Busy,
+    Invalid,
+    Late,
+    LeaseLost,
+    LockTimeout,
+    Rejected,
+    SchemaError,
+    Unreachable,
+)
+from hitless.schema.listener import Listener, Progress
+from hitless.schema.phases import Phases
+from hitless.schema.report import Report, State
+from hitless.schema.settings import DbSettings, read_settings
+
+__all__ = [
+    "Backfill",
+    "Busy",
+    "DbSettings",
+    "Invalid",
+    "Late",
+    "LeaseLost",
+    "Listener",
+    "LockTimeout",
+    "Phases",
+    "Progress",
+    "Rejected",
+    "Report",
+    "SchemaError",
+    "State",
+    "Unreachable",
+    "read_settings",
+]
