@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hitless.schema.backfill import Backfill
+from hitless.schema.dual_write import DualWrite
 from hitless.schema.errors import (
     Busy,
     Invalid,
@@ -13,6 +14,7 @@ from hitless.schema.errors import (
     SchemaError,
     Unreachable,
 )
+from hitless.schema.heartbeat import Heartbeat
 from hitless.schema.listener import Listener, Progress
 from hitless.schema.phases import Phases
 from hitless.schema.report import Report, State
@@ -22,6 +24,8 @@ __all__ = [
     "Backfill",
     "Busy",
     "DbSettings",
+    "DualWrite",
+    "Heartbeat",
     "Invalid",
     "Late",
     "LeaseLost",
