@@ -53,9 +53,9 @@ class Dialect(ABC):
         """For the rest of the session."""
 
     @abstractmethod
-    def try_lock(self, connection: Connection, name: str) -> bool:
-        """Whether this session has the advisory lock now. The server gives it up with the session, and not before a
-        statement that the session's dead client left behind has ended."""
+    def try_lock(self, connection: Connection, name: str, wait_s: float) -> bool:
+        """Whether this session has the advisory lock now, after waiting for it. The server gives it up with the session
+        that has it, and not before a statement that the session's dead client left behind has ended."""
 
     @abstractmethod
     def unlock(self, connection: Connection, name: str) -> None: ...

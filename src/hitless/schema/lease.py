@@ -128,10 +128,7 @@ def held(database: Database, *, name: str, seconds: float, purpose: str) -> Iter
         Unreachable: the database does not answer.
     """
     with database.connect() as connection:
-        with connection.begin():
-            is_ours = database.dialect.try_lock(connection, f"hitless.{name}")
-        if not is_ours:
-            raise Busy("busy", _who_has_it(database, connection, name))
+        _lock(database, connection, name, seconds)
         lease = Lease(database, name=name, seconds=seconds)
         try:
             with connection.begin():
@@ -168,11 +165,20 @@ def current_holder(connection: Connection, database: Database, name: str) -> str
     return _held_by(row, now) if row is not None and _is_held(row, now) else None
 
 
-def _who_has_it(database: Database, connection: Connection, name: str) -> str:
-    told = current_holder(connection, database, name)
-    return told or (
-        "another session holds the lock of this database's schema changes; perhaps the server still ends a statement of a"
-        " runner that died: try again soon"
+def _lock(database: Database, connection: Connection, name: str, seconds: float) -> None:
+    """The advisory lock: at once, or, where no living runner can be seen, when the server has done with a dead one."""
+    for wait_s in (0.0, seconds):
+        with connection.begin():
+            if database.dialect.try_lock(connection, f"hitless.{name}", wait_s):
+                return
+        with connection.begin():
+            holder = current_holder(connection, database, name)
+        if holder is not None:
+            raise Busy("busy", holder)
+    raise Busy(
+        "busy",
+        "another session has the lock of this database's schema changes, and no lease says whose it is; perhaps the server"
+        " has not ended a statement of a runner that died: look at its sessions, or try again",
     )
 
 

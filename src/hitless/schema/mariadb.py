@@ -50,8 +50,9 @@ class MariaDB(Dialect):
         if connection.dialect.is_mariadb:  # type: ignore[attr-defined]
             connection.exec_driver_sql(f"SET SESSION max_statement_time = {max(1.0, statement_s):f}")
 
-    def try_lock(self, connection: Connection, name: str) -> bool:
-        return connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name[-NAME_LIMIT:]}).scalar() == 1
+    def try_lock(self, connection: Connection, name: str, wait_s: float) -> bool:
+        values = {"name": name[-NAME_LIMIT:], "wait": math.ceil(wait_s)}
+        return connection.execute(text("SELECT GET_LOCK(:name, :wait)"), values).scalar() == 1
 
     def unlock(self, connection: Connection, name: str) -> None:
         connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name[-NAME_LIMIT:]})

@@ -42,9 +42,19 @@ class PostgreSQL(Dialect):
         # A runner that hangs in the middle must not keep its locks for ever.
         connection.exec_driver_sql(f"SET idle_in_transaction_session_timeout = {_ms(max(60.0, statement_s))}")
 
-    def try_lock(self, connection: Connection, name: str) -> bool:
-        query = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-        return bool(connection.execute(query, {"name": name}).scalar())
+    def try_lock(self, connection: Connection, name: str, wait_s: float) -> bool:
+        if wait_s <= 0:
+            query = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+            return bool(connection.execute(query, {"name": name}).scalar())
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_ms(wait_s)}")
+        try:
+            with connection.begin_nested():
+                connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name})
+        except DBAPIError as error:
+            if self.is_lock_timeout(error):
+                return False
+            raise
+        return True
 
     def unlock(self, connection: Connection, name: str) -> None:
         connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": name})

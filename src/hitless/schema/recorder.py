@@ -109,7 +109,8 @@ class Recorder:
         try:
             execute()
         except BaseException as error:
-            self._forget(connection, key, error)
+            if not statement.is_concurrent:  # which leaves an invalid index behind; the next run looks for it
+                self._forget(connection, key, error)
             raise
         self._write(connection, key, statement, "done", is_new=False)
         self._commit(connection)

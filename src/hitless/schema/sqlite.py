@@ -42,7 +42,7 @@ class SQLite(Dialect):
     def set_timeouts(self, connection: Connection, *, lock_s: float, statement_s: float) -> None:  # noqa: ARG002
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {max(1, int(lock_s * 1000))}")
 
-    def try_lock(self, connection: Connection, name: str) -> bool:  # noqa: ARG002
+    def try_lock(self, connection: Connection, name: str, wait_s: float) -> bool:  # noqa: ARG002
         return True  # the lease alone: everybody is on this machine, and whether they live can be seen
 
     def unlock(self, connection: Connection, name: str) -> None:
