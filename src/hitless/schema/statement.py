@@ -195,6 +195,8 @@ def _alteration(table: str, clause: list[Token]) -> Action:
     if verb == "RENAME":
         if at == 2:
             return Action("rename_column", "column", table, _name(clause, 2), _name_after(clause, "TO"), words)
+        if len(words) < 2:
+            return Action("other", "", table, words=words)
         if words[1] in ("INDEX", "KEY", "CONSTRAINT"):
             return Action("rename", words[1].lower(), table, _name(clause, 2), _name_after(clause, "TO"), words)
         if words[1] in ("TO", "AS"):
