@@ -6,6 +6,8 @@ need=""
 want() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
 want ss iproute2
 want openssl openssl
+[ -x /usr/sbin/mariadbd ] || need="$need mariadb-server"
+[ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || need="$need postgresql"
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk
   want nginx nginx-light

@@ -31,7 +31,16 @@ pair = DualWrite(
 """
 
 
-def write(folder: Path, kind: str, id_: str, release: str, body: str, *, down: str | None = None, depends: str | None = None) -> Path:
+def write(
+    folder: Path,
+    kind: str,
+    id_: str,
+    release: str,
+    body: str,
+    *,
+    down: str | None = None,
+    depends: str | None = None,
+) -> Path:
     """One revision's file."""
     path = folder / "migrations" / kind / f"{id_}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +77,12 @@ def release_2(folder: Path) -> None:
             op.add_column("images", sa.Column("visibility", sa.String(16)))
             pair.create(op)
     """), down="r1_expand01")  # fmt: skip
-    write_data(folder, "r2_migrate01", "2", "from hitless.schema import DualWrite\n" + PAIR + "backfill = pair.backfill()\n")
+    write_data(
+        folder,
+        "r2_migrate01",
+        "2",
+        "from hitless.schema import DualWrite\n" + PAIR + "backfill = pair.backfill()\n",
+    )
     write(folder, "contract", "r2_contract01", "2", PAIR + dedent("""
         assertions = {"every image has a visibility": "SELECT id FROM images WHERE visibility IS NULL"}
 
@@ -83,7 +97,11 @@ def release_3(folder: Path) -> None:
         def upgrade():
             op.add_column("images", sa.Column("kib", sa.BigInteger))
     """, down="r2_expand01")  # fmt: skip
-    write_data(folder, "r3_migrate01", "3", """
+    write_data(
+        folder,
+        "r3_migrate01",
+        "3",
+        """
         from sqlalchemy import text
 
         def pending(connection):
@@ -95,8 +113,17 @@ def release_3(folder: Path) -> None:
             for id_ in ids:
                 connection.execute(text("UPDATE images SET kib = bytes / 1024 WHERE id = :id"), {"id": id_})
             return len(ids)
-    """)
-    write(folder, "contract", "r3_contract01", "3", "def upgrade(): pass\n", down="r2_contract01", depends="r3_expand01")
+    """,
+    )
+    write(
+        folder,
+        "contract",
+        "r3_contract01",
+        "3",
+        "def upgrade(): pass\n",
+        down="r2_contract01",
+        depends="r3_expand01",
+    )
 
 
 def all_releases(folder: Path) -> None:

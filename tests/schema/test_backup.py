@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from schema.conftest import Place, fill
 
 from hitless.schema import Invalid, Rejected, SchemaError
+from schema.conftest import Make, Place, fill
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that is full after 200 KiB."""
+    """A file system that is full after 16 KiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "hitless-test", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "hitless-test", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
@@ -34,8 +33,11 @@ def test_a_restored_database_is_as_it_was(place: Place) -> None:
     phases.restore(path)
     assert place.sql("SELECT count(*) FROM images") == [(100,)]
     place.sql("INSERT INTO images (name, is_public) VALUES ('new', true)")
-    assert place.sql("SELECT visibility FROM images WHERE name = 'new'") == [("public",)], "triggers came back too"
-    assert phases.status("2").next == "migrate"
+    assert place.sql("SELECT visibility FROM images WHERE name = 'new'") == [("public",)], (
+        "triggers came back too"
+    )
+    assert phases.status("2").next == "contract"
+    assert phases.history(1)[0].phase == "restore"
 
 
 @pytest.mark.root
@@ -67,11 +69,11 @@ def test_what_is_no_backup_is_refused_and_the_database_untouched(place: Place) -
     assert place.sql("SELECT count(*) FROM images") == [(3,)]
 
 
-def test_without_the_tool_it_is_said_which_is_missing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    phases = place.phases()
-    phases.expand("1")
-    if place.kind == "sqlite":
-        pytest.skip("sqlite needs no tool")
-    monkeypatch.setitem(os.environ, "PATH", "/nonexistent")
-    with pytest.raises(SchemaError, match=r"(pg_dump|mariadb-dump) is not installed"):
-        phases.backup()
+@pytest.mark.parametrize(("kind", "tool"), [("postgres", "pg_dump"), ("mariadb", "mariadb-dump")])
+def test_without_the_tool_it_is_said_which_is_missing(
+    kind: str, tool: str, make_place: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_place(kind)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(SchemaError, match=f"{tool} is not installed"):
+        place.phases().backup()

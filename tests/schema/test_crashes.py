@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from schema import imagestore
-from schema.conftest import KINDS, Make, Place, fill
 
 from hitless.schema import Heartbeat, SchemaError
 from hitless.schema.ledger import Ledger
 from hitless.schema.recorder import Recorder
+from schema import imagestore
+from schema.conftest import KINDS, Make, Place, fill
 
 DEADLINE_S = 60
 
@@ -47,7 +47,11 @@ def shape(place: Place) -> dict[str, Any]:
     """What the schema is, and what is in it."""
     with place.database.connect() as connection:
         triggers = sorted(place.database.dialect.triggers(connection))
-    return {"columns": place.columns("images"), "triggers": triggers, "rows": place.sql("SELECT count(*) FROM images")}
+    return {
+        "columns": place.columns("images"),
+        "triggers": triggers,
+        "rows": place.sql("SELECT count(*) FROM images"),
+    }
 
 
 def killed_expand(make_place: Make, kind: str, method: str, at: int) -> bool:
@@ -71,7 +75,9 @@ def killed_expand(make_place: Make, kind: str, method: str, at: int) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "at"), [("sqlite", 2), ("postgres", 3), ("mariadb", 2), ("mariadb", 3)])
-def test_expand_killed_in_the_middle_ends_the_same_when_run_again(kind: str, at: int, make_place: Make) -> None:
+def test_expand_killed_in_the_middle_ends_the_same_when_run_again(
+    kind: str, at: int, make_place: Make
+) -> None:
     assert killed_expand(make_place, kind, "_write", at), "nothing was killed: the test shows nothing"
 
 
@@ -83,7 +89,9 @@ def test_expand_killed_at_every_step_ends_the_same(kind: str, method: str, make_
     at = 1
     while killed_expand(make_place, kind, method, at):
         at += 1
-    assert at > 3 or (method == "_commit" and kind != "mariadb"), "hardly anything was killed: the test shows nothing"
+    assert at > 3 or (method == "_commit" and kind != "mariadb"), (
+        "hardly anything was killed: the test shows nothing"
+    )
 
 
 def test_an_expand_that_failed_half_way_is_run_again_where_it_stopped(make_place: Make) -> None:
@@ -92,7 +100,9 @@ def test_an_expand_that_failed_half_way_is_run_again_where_it_stopped(make_place
     imagestore.all_releases(place.folder)
     phases = place.phases()
     phases.expand("1")
-    place.sql("CREATE TRIGGER sync_images_visibility_upd BEFORE UPDATE ON images FOR EACH ROW SET NEW.name = NEW.name")
+    place.sql(
+        "CREATE TRIGGER sync_images_visibility_upd BEFORE UPDATE ON images FOR EACH ROW SET NEW.name = NEW.name"
+    )
     with pytest.raises(SchemaError, match="already exists"):
         phases.expand("2")
     assert "visibility" in place.columns("images"), "MariaDB cannot take it back"
@@ -112,10 +122,14 @@ def test_a_revision_that_failed_may_be_corrected(make_place: Make) -> None:
             op.add_column("images", sa.Column("a", sa.Integer))
             op.add_column("{table}", sa.Column("b", sa.Integer))
     """
-    imagestore.write(place.folder, "expand", "r2_expand01", "2", script.format(table="imagse"), down="r1_expand01")
+    imagestore.write(
+        place.folder, "expand", "r2_expand01", "2", script.format(table="imagse"), down="r1_expand01"
+    )
     with pytest.raises(SchemaError, match="imagse"):
         place.phases().expand("2")
-    imagestore.write(place.folder, "expand", "r2_expand01", "2", script.format(table="images"), down="r1_expand01")
+    imagestore.write(
+        place.folder, "expand", "r2_expand01", "2", script.format(table="images"), down="r1_expand01"
+    )
     assert place.phases().expand("2").passed_over == 1
     assert {"a", "b"} <= place.columns("images")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from schema import imagestore
 
 from hitless.schema.database import Database
 from hitless.schema.lint import Finding, lint
 from hitless.schema.project import Project
+from schema import imagestore
 
 URLS = {
     "sqlite": "sqlite://",
@@ -67,12 +67,16 @@ def findings(folder: Path, branch: str, database: str, body: str, more: str = ""
         imagestore.write(folder, "expand", "r2_expand01", "2", text, down="r1_expand01")
     else:
         imagestore.write(folder, "expand", "r2_expand01", "2", "def upgrade(): pass", down="r1_expand01")
-        imagestore.write(folder, "contract", "r2_contract01", "2", text, down="r1_contract01", depends="r2_expand01")
+        imagestore.write(
+            folder, "contract", "r2_contract01", "2", text, down="r1_contract01", depends="r2_expand01"
+        )
     project = Project(folder / "migrations")
     return lint(project, Database(URLS[database]), project.release("2"))
 
 
-@pytest.mark.parametrize(("branch", "database", "rule", "body"), UNSAFE, ids=[f"{e[0]}-{e[1]}-{e[2]}" for e in UNSAFE])
+@pytest.mark.parametrize(
+    ("branch", "database", "rule", "body"), UNSAFE, ids=[f"{e[0]}-{e[1]}-{e[2]}" for e in UNSAFE]
+)
 def test_what_is_unsafe_is_found(branch: str, database: str, rule: str, body: str, tmp_path: Path) -> None:
     found = findings(tmp_path, branch, database, body)
     assert rule in [finding.rule for finding in found]

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from schema import imagestore
-from schema.conftest import FAST, Make, Place, fill
-from schema.test_crashes import dying
 from sqlalchemy import text
 
 from hitless.schema import Busy, LeaseLost, LockTimeout
-from hitless.schema.ledger import LEASE
 from hitless.schema.lease import held
+from hitless.schema.ledger import LEASE
 from hitless.schema.recorder import Recorder
+from schema import imagestore
+from schema.conftest import FAST, Make, Place, fill
+from schema.test_crashes import dying
 
 SERVERS = ("mariadb", "postgres")
 DEADLINE_S = 60
@@ -111,10 +111,17 @@ def test_what_the_first_statement_locked_does_not_wait_for_the_second_as_well(ma
     place.phases().expand("1")
     tables = [f"other_{number}" for number in range(12)]
     place.sql(*(f"CREATE TABLE {table} (id integer)" for table in tables))
-    lines = "".join(f'    op.add_column("{table}", sa.Column("a", sa.Integer))\n' for table in ["images", *tables])
-    imagestore.write(place.folder, "expand", "r2_expand01", "2", f"def upgrade():\n{lines}", down="r1_expand01")
+    lines = "".join(
+        f'    op.add_column("{table}", sa.Column("a", sa.Integer))\n' for table in ["images", *tables]
+    )
+    imagestore.write(
+        place.folder, "expand", "r2_expand01", "2", f"def upgrade():\n{lines}", down="r1_expand01"
+    )
     phases = place.phases(locks=FAST | {"attempts": 1})
-    with long_transaction(place, f"SELECT count(*) FROM {tables[-1]}"), Readers(place, "SELECT count(*) FROM images") as readers:
+    with (
+        long_transaction(place, f"SELECT count(*) FROM {tables[-1]}"),
+        Readers(place, "SELECT count(*) FROM images") as readers,
+    ):
         with pytest.raises(LockTimeout):
             phases.expand("2")
         written = readers.reads

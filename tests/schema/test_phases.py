@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from schema.conftest import Place, fill
 
 from hitless.schema import Heartbeat, Rejected
+from schema.conftest import Place, fill
 
 
 def test_a_release_goes_through_all_phases_and_loses_nothing(place: Place) -> None:
@@ -29,7 +29,13 @@ def test_a_release_goes_through_all_phases_and_loses_nothing(place: Place) -> No
     assert "is_public" not in place.columns("images")
     assert phases.status("2").next is None
     assert place.sql("SELECT count(*) FROM images") == [(500,)]
-    assert [run.phase for run in reversed(phases.history())] == ["expand", "expand", "migrate", "backup", "contract"]
+    assert [run.phase for run in reversed(phases.history())] == [
+        "expand",
+        "expand",
+        "migrate",
+        "backup",
+        "contract",
+    ]
     assert {run.status for run in phases.history()} == {"done"}
 
 

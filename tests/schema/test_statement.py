@@ -8,7 +8,8 @@ from hitless.schema.statement import read_statement, split_statements
 
 READ = [
     ("ALTER TABLE images ADD COLUMN a INTEGER", [("add_column", "images", "a")]),
-    ("ALTER TABLE `my images` ADD `b c` INT, DROP COLUMN d", [("add_column", "my images", "b c"), ("drop_column", "my images", "d")]),
+    ("ALTER TABLE `my images` ADD `b c` INT, DROP COLUMN d",
+     [("add_column", "my images", "b c"), ("drop_column", "my images", "d")]),
     ('ALTER TABLE ONLY "public"."images" DROP COLUMN IF EXISTS "x"', [("drop_column", "images", "x")]),
     ("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a, b) REFERENCES u (a, b)", [("add_constraint", "t", "c")]),
     ("ALTER TABLE t DROP FOREIGN KEY c", [("drop_constraint", "t", "c")]),

@@ -31,9 +31,17 @@ class MariaDB:
 
     def sql(self, *statements: str, database: str = "mysql") -> list[tuple[object, ...]]:
         """The rows of the last statement."""
-        with pymysql.connect(
-            host="127.0.0.1", port=self.port, user="hitless", password=PASSWORD, database=database, autocommit=True
-        ) as connection, connection.cursor() as cursor:
+        with (
+            pymysql.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user="hitless",
+                password=PASSWORD,
+                database=database,
+                autocommit=True,
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
@@ -50,16 +58,39 @@ def running_mariadb(**settings: str) -> Iterator[MariaDB]:
         give(folder, ACCOUNT)
         give(data, ACCOUNT)
         run = as_account(ACCOUNT)
-        install = [tool("mariadb-install-db", "mariadb-server"), "--no-defaults", f"--datadir={data}", "--skip-test-db"]
-        subprocess.run([*run, *install, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
+        install = [
+            tool("mariadb-install-db", "mariadb-server"),
+            "--no-defaults",
+            f"--datadir={data}",
+            "--skip-test-db",
+        ]
+        subprocess.run(
+            [*run, *install, "--auth-root-authentication-method=normal"], check=True, capture_output=True
+        )
         first = folder / "first.sql"
-        first.write_text(f"CREATE USER hitless@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO hitless@'127.0.0.1';\n")
+        first.write_text(
+            f"CREATE USER hitless@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO hitless@'127.0.0.1';\n"
+        )
         first.chmod(0o644)
         port = free_port()
-        given = {"datadir": str(data), "socket": str(folder / "socket"), "pid-file": str(folder / "pid"), "port": str(port)}
+        given = {
+            "datadir": str(data),
+            "socket": str(folder / "socket"),
+            "pid-file": str(folder / "pid"),
+            "port": str(port),
+        }
         given |= {"bind-address": "127.0.0.1", "init-file": str(first), "innodb-flush-log-at-trx-commit": "0"}
-        given |= {"innodb-buffer-pool-size": "64M", "innodb-log-file-size": "48M", "skip-name-resolve": "1", **settings}
-        command = [tool("mariadbd", "mariadb-server"), "--no-defaults", *(f"--{key}={value}" for key, value in given.items())]
+        given |= {
+            "innodb-buffer-pool-size": "64M",
+            "innodb-log-file-size": "48M",
+            "skip-name-resolve": "1",
+            **settings,
+        }
+        command = [
+            tool("mariadbd", "mariadb-server"),
+            "--no-defaults",
+            *(f"--{key}={value}" for key, value in given.items()),
+        ]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen([*run, *command], stdout=log, stderr=log, cwd=data)
             try:

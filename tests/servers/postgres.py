@@ -28,8 +28,21 @@ class Postgres:
         return f"postgresql://{ACCOUNT}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, script: str, database: str = "postgres") -> str:
-        command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", ACCOUNT, "-XqAt", "-v", "ON_ERROR_STOP=1"]
-        done = subprocess.run([*command, "-d", database, "-c", script], capture_output=True, text=True, check=False)
+        command = [
+            "psql",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            ACCOUNT,
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ]
+        done = subprocess.run(
+            [*command, "-d", database, "-c", script], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(done.stderr)
         return done.stdout.strip()
@@ -46,13 +59,29 @@ def running_postgres(**settings: str) -> Iterator[Postgres]:
         data = folder / "data"
         run = as_account(ACCOUNT)
         options = ["-A", "trust", "-U", ACCOUNT, "-E", "UTF8", "--no-locale", "--no-sync"]
-        subprocess.run([*run, str(bin_ / "initdb"), "-D", str(data), *options], check=True, capture_output=True, cwd=folder)
+        subprocess.run(
+            [*run, str(bin_ / "initdb"), "-D", str(data), *options],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+        )
         port = free_port()
-        given = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": path, "fsync": "off"}
+        given = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": path,
+            "fsync": "off",
+        }
         given |= {"shared_buffers": "32MB", "max_connections": "40", **settings}
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
-                [*run, str(bin_ / "postgres"), "-D", str(data), *(f"--{key}={value}" for key, value in given.items())],
+                [
+                    *run,
+                    str(bin_ / "postgres"),
+                    "-D",
+                    str(data),
+                    *(f"--{key}={value}" for key, value in given.items()),
+                ],
                 stdout=log,
                 stderr=log,
                 cwd=folder,

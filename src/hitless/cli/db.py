@@ -20,10 +20,12 @@ from hitless.cli.output import console, errors, print_json
 from hitless.config import ConfigError
 
 if TYPE_CHECKING:
-    from hitless.schema import Listener, Phases, Report, State
+    from hitless.schema import AnyPhases, Listener, Report, State
     from hitless.schema.plan import Step
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="settings, alone in a file or as its table [db]")]
+Config = Annotated[
+    Path, typer.Option("--config", "-c", help="settings, alone in a file or as its table [db]")
+]
 DEFAULT: Path = Path("hitless-db.toml")
 Writable = Annotated[
     bool, typer.Option("--allow-writable", help="accept a configuration file that others may write")
@@ -36,7 +38,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(name="db", help=__doc__, no_args_is_help=True)
-    for command in (init, revision, status, check, plan, expand, migrate, contract, backup, restore, lint, history, resolve):
+    for command in (
+        init,
+        revision,
+        status,
+        check,
+        plan,
+        expand,
+        migrate,
+        contract,
+        backup,
+        restore,
+        lint,
+        history,
+        resolve,
+    ):
         group.command()(command)
     app.add_typer(group)
 
@@ -54,7 +70,9 @@ def init(
         made = make(folder, migrations="migrations", settings_file=DEFAULT_FILE, url=url, service=service)
         for path in made:
             console().print(f"made {path}")
-        console().print("next: hitless db revision RELEASE -m MESSAGE" if made else "everything is there already")
+        console().print(
+            "next: hitless db revision RELEASE -m MESSAGE" if made else "everything is there already"
+        )
 
 
 def revision(
@@ -74,12 +92,17 @@ def revision(
             raise typer.BadParameter(f"there is no part {unknown.pop()}; there are: {', '.join(PARTS)}")
         phases = _phases(config, allow_writable)
         folder = phases.folder / phases.settings.migrations
-        for path in add_revision(folder, release, message, only=[part for part in PARTS if part in (only or ())]):
+        for path in add_revision(
+            folder, release, message, only=[part for part in PARTS if part in (only or ())]
+        ):
             console().print(f"made {path}")
 
 
 def status(
-    release: ReleaseName = None, config: Config = DEFAULT, allow_writable: Writable = False, as_json: AsJson = False
+    release: ReleaseName = None,
+    config: Config = DEFAULT,
+    allow_writable: Writable = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the database is at, and what comes next. Nothing is changed."""
     with told():
@@ -88,7 +111,10 @@ def status(
 
 
 def check(
-    release: ReleaseName = None, config: Config = DEFAULT, allow_writable: Writable = False, as_json: AsJson = False
+    release: ReleaseName = None,
+    config: Config = DEFAULT,
+    allow_writable: Writable = False,
+    as_json: AsJson = False,
 ) -> None:
     """Exit 0 if the database is where the release wants it, else 1, and say what comes next."""
     with told():
@@ -104,32 +130,46 @@ def check(
 
 
 def plan(
-    release: ReleaseName = None, config: Config = DEFAULT, allow_writable: Writable = False, as_json: AsJson = False
+    release: ReleaseName = None,
+    config: Config = DEFAULT,
+    allow_writable: Writable = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print every step up to the release with its SQL, and the gates as they stand. Nothing is changed."""
     with told():
+        from hitless.schema.opening import own
         from hitless.schema.plan import steps_of
 
-        phases = _phases(config, allow_writable)
+        phases = own(_phases(config, allow_writable))
         steps = steps_of(phases, release)
         gates = phases.gates(release)
         if as_json:
-            print_json({"steps": [step.to_json() for step in steps], "gates": [gate.to_json() for gate in gates]})
+            print_json(
+                {"steps": [step.to_json() for step in steps], "gates": [gate.to_json() for gate in gates]}
+            )
             return
         _show_steps(steps)
         for gate in gates:
-            console().print(f"gate {gate.name}: {'holds' if gate.holds else 'closed'}: {gate.message}", markup=False)
+            console().print(
+                f"gate {gate.name}: {'holds' if gate.holds else 'closed'}: {gate.message}", markup=False
+            )
 
 
 def expand(
-    release: ReleaseName = None, config: Config = DEFAULT, allow_writable: Writable = False, as_json: AsJson = False
+    release: ReleaseName = None,
+    config: Config = DEFAULT,
+    allow_writable: Writable = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add what the release needs; the release before it goes on running."""
     _run(config, allow_writable, as_json, lambda phases: phases.expand(release))
 
 
 def migrate(
-    release: ReleaseName = None, config: Config = DEFAULT, allow_writable: Writable = False, as_json: AsJson = False
+    release: ReleaseName = None,
+    config: Config = DEFAULT,
+    allow_writable: Writable = False,
+    as_json: AsJson = False,
 ) -> None:
     """Move rows in small batches until none waits; can be stopped and run again at any time."""
     _run(config, allow_writable, as_json, lambda phases: phases.migrate(release))
@@ -166,20 +206,26 @@ def restore(
 ) -> None:
     """Bring the database back to a backup; everything written since is lost."""
     if not yes:
-        raise typer.BadParameter("everything written since the backup is lost; say --yes if that is what you want")
+        raise typer.BadParameter(
+            "everything written since the backup is lost; say --yes if that is what you want"
+        )
     with told():
         _phases(config, allow_writable).restore(path)
         console().print(f"the database is as it was in {path}", markup=False)
 
 
 def lint(
-    release: ReleaseName = None, config: Config = DEFAULT, allow_writable: Writable = False, as_json: AsJson = False
+    release: ReleaseName = None,
+    config: Config = DEFAULT,
+    allow_writable: Writable = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find what would block or break the running release in the revisions of a release; exit 1 if there is anything."""
     with told():
         from hitless.schema.lint import lint as find
+        from hitless.schema.opening import own
 
-        phases = _phases(config, allow_writable)
+        phases = own(_phases(config, allow_writable))
         findings = find(phases.project, phases.database, phases.project.release(release))
         if as_json:
             print_json([finding.to_json() for finding in findings])
@@ -250,14 +296,14 @@ def told() -> Iterator[None]:
         raise typer.Exit(int(ExitCode.INVALID)) from error
 
 
-def _phases(config: Path, allow_writable: bool, listener: Listener | None = None) -> Phases:
-    from hitless.schema import Phases, read_settings
+def _phases(config: Path, allow_writable: bool, listener: Listener | None = None) -> AnyPhases:
+    from hitless.schema import open_phases, read_settings
 
     loaded = read_settings(config, os.environ, allow_writable=allow_writable)
-    return Phases(loaded.settings, config.parent, listener)
+    return open_phases(loaded.settings, config.parent, listener)
 
 
-def _run(config: Path, allow_writable: bool, as_json: bool, phase: Callable[[Phases], Report]) -> None:
+def _run(config: Path, allow_writable: bool, as_json: bool, phase: Callable[[AnyPhases], Report]) -> None:
     with told(), _shown(quiet=as_json) as listener:
         report = phase(_phases(config, allow_writable, listener))
     if as_json:
@@ -268,7 +314,9 @@ def _run(config: Path, allow_writable: bool, as_json: bool, phase: Callable[[Pha
     parts += [f"{report.passed_over} statements had been done before"] if report.passed_over else []
     parts += [f"overridden: {', '.join(report.forced)}"] if report.forced else []
     said = "; ".join(parts) or "nothing to do"
-    console().print(f"[bold green]{report.phase}[/] of release {report.release}: {said} ({report.seconds:.1f} s)")
+    console().print(
+        f"[bold green]{report.phase}[/] of release {report.release}: {said} ({report.seconds:.1f} s)"
+    )
 
 
 @contextmanager
@@ -295,7 +343,9 @@ def _shown(*, quiet: bool) -> Iterator[Listener]:
 
         def progress(self, progress: Progress) -> None:
             if progress.name not in self.tasks:
-                self.tasks[progress.name] = bars.add_task(progress.name, total=progress.total, rate=0.0, held="")
+                self.tasks[progress.name] = bars.add_task(
+                    progress.name, total=progress.total, rate=0.0, held=""
+                )
             bars.update(
                 self.tasks[progress.name], completed=progress.done, total=progress.total, rate=progress.rate,
                 held=progress.held_by,
@@ -310,7 +360,9 @@ def _show_state(state: State, *, as_json: bool) -> None:
         print_json(state.to_json())
         return
     out = console()
-    out.print(f"release {state.release}; the database is at {', '.join(state.heads) or 'nothing yet'}", markup=False)
+    out.print(
+        f"release {state.release}; the database is at {', '.join(state.heads) or 'nothing yet'}", markup=False
+    )
     rows: list[tuple[str, Any]] = [
         ("expand", ", ".join(state.expand) or "done"),
         ("migrate", _waiting(state)),
@@ -319,7 +371,9 @@ def _show_state(state: State, *, as_json: bool) -> None:
     for name, value in rows:
         out.print(f"  {name}: {value}", markup=False)
     if state.interrupted:
-        out.print(f"  {state.interrupted} statements were interrupted; running the phase again looks what became of them")
+        out.print(
+            f"  {state.interrupted} statements were interrupted; running the phase again looks what became of them"
+        )
     for name in state.skipped:
         out.print(f"  {name} never ran to its end, and its release is contracted: rows may be lost")
     if state.holder:
@@ -328,7 +382,11 @@ def _show_state(state: State, *, as_json: bool) -> None:
 
 
 def _waiting(state: State) -> str:
-    waiting = [f"{name} ({'rows' if found is True else f'{found} rows'} wait)" for name, found in state.pending.items() if found]
+    waiting = [
+        f"{name} ({'rows' if found is True else f'{found} rows'} wait)"
+        for name, found in state.pending.items()
+        if found
+    ]
     waiting += [f"{name} (after expand)" for name in state.unknown]
     return ", ".join(waiting) or "done"
 

@@ -16,15 +16,20 @@ from hitless.schema.errors import (
 )
 from hitless.schema.heartbeat import Heartbeat
 from hitless.schema.listener import Listener, Progress
+from hitless.schema.opening import AnyPhases, open_phases
 from hitless.schema.phases import Phases
 from hitless.schema.report import Report, State
 from hitless.schema.settings import DbSettings, read_settings
+from hitless.schema.tool_phases import ToolPhases
+from hitless.schema.usage import Gate
 
 __all__ = [
+    "AnyPhases",
     "Backfill",
     "Busy",
     "DbSettings",
     "DualWrite",
+    "Gate",
     "Heartbeat",
     "Invalid",
     "Late",
@@ -37,6 +42,8 @@ __all__ = [
     "Report",
     "SchemaError",
     "State",
+    "ToolPhases",
     "Unreachable",
+    "open_phases",
     "read_settings",
 ]

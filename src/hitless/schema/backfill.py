@@ -74,11 +74,15 @@ class Backfill:
             return Batch(0, 0, {})
         values = {"upper": upper, **({} if last is None else {"last": last})}
         lower = "" if last is None else f"{quoted.key} > :last AND "
-        update = f"UPDATE {quoted.table} SET {quoted.set} WHERE {lower}{quoted.key} <= :upper AND ({quoted.where})"
+        update = (
+            f"UPDATE {quoted.table} SET {quoted.set} WHERE {lower}{quoted.key} <= :upper AND ({quoted.where})"
+        )
         rows = connection.execute(text(update), values).rowcount
         return Batch(rows, keys, {"last": _plain(upper), "end": _plain(end)})
 
-    def _range(self, connection: Connection, quoted: _Quoted, last: Any, end: Any, batch: int) -> tuple[Any, int]:
+    def _range(
+        self, connection: Connection, quoted: _Quoted, last: Any, end: Any, batch: int
+    ) -> tuple[Any, int]:
         """The last key of the batch that begins behind `last`, and how many keys it has."""
         lower = "" if last is None else f"{quoted.key} > :last AND "
         inner = f"SELECT {quoted.key} AS k FROM {quoted.table} WHERE {lower}{quoted.key} <= :end ORDER BY 1 LIMIT {batch:d}"
@@ -93,7 +97,9 @@ class Backfill:
         return _Quoted(
             table=".".join(preparer.quote(part) for part in self.table.split(".")),
             key=preparer.quote(self.key),
-            set=", ".join(f"{preparer.quote(name)} = {_sql(value, preparer)}" for name, value in self.set.items()),
+            set=", ".join(
+                f"{preparer.quote(name)} = {_sql(value, preparer)}" for name, value in self.set.items()
+            ),
             where=_sql(self.where, preparer),
         )
 

@@ -45,7 +45,9 @@ def take(database: Database, folder: Path, *, service: str, timeout_s: float) ->
     partial = path.with_name(f"{path.name}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        os.close(
+            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        )
         _DUMPS[kind](database, partial, timeout_s)
         _sync(partial)
         check(kind, partial, timeout_s=timeout_s)
@@ -53,7 +55,9 @@ def take(database: Database, folder: Path, *, service: str, timeout_s: float) ->
         partial.rename(path)
         _sync(folder)
     except OSError as error:
-        raise SchemaError("backup_failed", f"the backup {path} cannot be written: {error.strerror or error}") from error
+        raise SchemaError(
+            "backup_failed", f"the backup {path} cannot be written: {error.strerror or error}"
+        ) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -68,7 +72,9 @@ def restore(database: Database, path: Path, *, timeout_s: float) -> None:
     """
     kind = database.dialect.name
     if path.suffix != SUFFIXES[kind]:
-        raise Invalid("not_a_backup", f"{path} is no backup of {database.dialect.title}; they end with {SUFFIXES[kind]}")
+        raise Invalid(
+            "not_a_backup", f"{path} is no backup of {database.dialect.title}; they end with {SUFFIXES[kind]}"
+        )
     check(kind, path, timeout_s=timeout_s)
     _RESTORES[kind](database, path, timeout_s)
 
@@ -112,7 +118,10 @@ def _dump_sqlite(database: Database, path: Path, timeout_s: float) -> None:
             raise SchemaError("backup_failed", f"the backup was not ready within {timeout_s:g} s")
 
     try:
-        with closing(sqlite3.connect(_sqlite_path(database))) as source, closing(sqlite3.connect(path)) as target:
+        with (
+            closing(sqlite3.connect(_sqlite_path(database))) as source,
+            closing(sqlite3.connect(path)) as target,
+        ):
             source.backup(target, pages=1000, progress=progress)
     except sqlite3.Error as error:
         raise SchemaError("backup_failed", f"the backup {path} cannot be written: {error}") from error
@@ -130,9 +139,10 @@ def _check_sqlite(path: Path) -> None:
 
 def _restore_sqlite(database: Database, path: Path, timeout_s: float) -> None:
     try:
-        with closing(sqlite3.connect(path)) as source, closing(
-            sqlite3.connect(_sqlite_path(database), timeout=timeout_s)
-        ) as target:
+        with (
+            closing(sqlite3.connect(path)) as source,
+            closing(sqlite3.connect(_sqlite_path(database), timeout=timeout_s)) as target,
+        ):
             source.backup(target)
     except sqlite3.Error as error:
         raise SchemaError("restore_failed", f"the backup {path} cannot be restored: {error}") from error
@@ -146,14 +156,27 @@ def _sqlite_path(database: Database) -> str:
 
 def _dump_postgres(database: Database, path: Path, timeout_s: float) -> None:
     with _pg_environment(database.url) as environment:
-        command = ["pg_dump", "--format=custom", "--no-password", f"--file={path}", database.url.database or ""]
+        command = [
+            "pg_dump",
+            "--format=custom",
+            "--no-password",
+            f"--file={path}",
+            database.url.database or "",
+        ]
         _run(command, environment, timeout_s)
 
 
 def _restore_postgres(database: Database, path: Path, timeout_s: float) -> None:
     """In one transaction: either all of it, or the database stays as it was."""
     with _pg_environment(database.url) as environment:
-        options = ["--clean", "--if-exists", "--single-transaction", "--exit-on-error", "--no-owner", "--no-password"]
+        options = [
+            "--clean",
+            "--if-exists",
+            "--single-transaction",
+            "--exit-on-error",
+            "--no-owner",
+            "--no-password",
+        ]
         command = ["pg_restore", *options, f"--dbname={database.url.database or ''}", os.fspath(path)]
         _run(command, environment, timeout_s)
 
@@ -173,7 +196,9 @@ def _pg_environment(url: URL) -> Iterator[dict[str, str]]:
         if url.password is not None:
             file = Path(private) / "pgpass"
             file.touch(mode=0o600)
-            file.write_text(f"*:*:*:*:{url.password.replace(chr(92), chr(92) * 2).replace(':', chr(92) + ':')}\n")
+            file.write_text(
+                f"*:*:*:*:{url.password.replace(chr(92), chr(92) * 2).replace(':', chr(92) + ':')}\n"
+            )
             found["PGPASSFILE"] = str(file)
         yield {key: value for key, value in found.items() if value}
 
@@ -232,7 +257,9 @@ def _run(
         raise SchemaError("backup_failed", f"{command[0]} was not ready within {timeout_s:g} s") from error
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())
-        raise SchemaError("backup_failed", f"{command[0]} failed: {said[-400:] or f'exit code {done.returncode}'}")
+        raise SchemaError(
+            "backup_failed", f"{command[0]} failed: {said[-400:] or f'exit code {done.returncode}'}"
+        )
 
 
 def _sha256(path: Path) -> str:

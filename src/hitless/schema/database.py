@@ -110,5 +110,7 @@ def read_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise Invalid("invalid_url", "the url of the database is none; write for example sqlite:///service.db") from error
+        raise Invalid(
+            "invalid_url", "the url of the database is none; write for example sqlite:///service.db"
+        ) from error
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))

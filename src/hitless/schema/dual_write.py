@@ -114,8 +114,8 @@ class _Parts:
     @classmethod
     def of(cls, pair: DualWrite, preparer: IdentifierPreparer) -> _Parts:
         up, down = (f"({with_columns(sql, 'NEW', preparer)})" for sql in (pair.up, pair.down))
-        names = (preparer.quote(name) for name in (pair.table, pair.key, pair.old, pair.new))
-        return cls(*names, up, down)
+        table, key, old, new = (preparer.quote(name) for name in (pair.table, pair.key, pair.old, pair.new))
+        return cls(table, key, old, new, up, down)
 
 
 def _function(pair: DualWrite, preparer: IdentifierPreparer) -> Iterator[str]:
@@ -157,7 +157,9 @@ def _mariadb(pair: DualWrite, preparer: IdentifierPreparer) -> dict[str, str]:
     )
     events = {"ins": ("INSERT", insert), "upd": ("UPDATE", update)}
     return {
-        pair.name(kind): f"CREATE TRIGGER {preparer.quote(pair.name(kind))} BEFORE {event} ON {p.table} FOR EACH ROW {body}"
+        pair.name(
+            kind
+        ): f"CREATE TRIGGER {preparer.quote(pair.name(kind))} BEFORE {event} ON {p.table} FOR EACH ROW {body}"
         for kind, (event, body) in events.items()
     }
 

@@ -21,13 +21,16 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
+from hitless.change import Deadline
 from hitless.change.process import identity, is_alive
 from hitless.schema.database import Database
-from hitless.schema.errors import Busy, LeaseLost, SchemaError
+from hitless.schema.dialect import PROGRAM
+from hitless.schema.errors import Busy, LeaseLost, Rejected, SchemaError
 from hitless.schema.ledger import LEASE, Ledger
 
 RENEWALS: Final = 3
 """Renewals per lease: two may fail before it runs out."""
+LOOK_S: Final = 0.1
 
 
 class Lease:
@@ -78,7 +81,9 @@ class Lease:
         if self._thread is not None:
             self._thread.join()
         with suppress(DBAPIError), connection.begin():
-            connection.execute(delete(LEASE).where((LEASE.c.name == self._name) & (LEASE.c.token == self._token)))
+            connection.execute(
+                delete(LEASE).where((LEASE.c.name == self._name) & (LEASE.c.token == self._token))
+            )
 
     def _row(self, purpose: str, now: float) -> dict[str, object]:
         return {
@@ -99,7 +104,9 @@ class Lease:
                 renewed = self._renewed()
             except (SchemaError, DBAPIError):
                 if time.monotonic() - last > self._seconds:
-                    self._lose("the lease could not be renewed in time, so somebody else may have it; run it again")
+                    self._lose(
+                        "the lease could not be renewed in time, so somebody else may have it; run it again"
+                    )
                     return
                 continue
             if not renewed:
@@ -120,7 +127,9 @@ class Lease:
 
 
 @contextmanager
-def held(database: Database, *, name: str, seconds: float, purpose: str) -> Iterator[tuple[Connection, Lease]]:
+def held(
+    database: Database, *, name: str, seconds: float, purpose: str
+) -> Iterator[tuple[Connection, Lease]]:
     """A session that has the lock and the lease, and the lease.
 
     Raises:
@@ -144,6 +153,43 @@ def held(database: Database, *, name: str, seconds: float, purpose: str) -> Iter
             # The session ends now and takes the lock with it; this is for proxies that keep sessions alive.
             with suppress(DBAPIError), connection.begin():
                 database.dialect.unlock(connection, f"hitless.{name}")
+
+
+@contextmanager
+def alone(database: Database, *, name: str, wait_s: float) -> Iterator[None]:
+    """Only the advisory lock, and nobody else connected: for replacing the database, leases and all.
+
+    Raises:
+        Busy: another runner has the lock.
+        Rejected: others are still connected after `wait_s` seconds.
+    """
+    with database.connect() as connection:
+        _lock(database, connection, name, wait_s)
+        try:
+            with connection.begin():
+                holder = current_holder(connection, database, name)
+            if holder is not None:
+                raise Busy("busy", holder)
+            _wait_until_alone(database, connection, wait_s)
+            yield
+            with connection.begin():  # the backup was taken under a lease, which came back with it
+                connection.execute(delete(LEASE).where(LEASE.c.name == name))
+        finally:
+            with suppress(DBAPIError), connection.begin():
+                database.dialect.unlock(connection, f"hitless.{name}")
+
+
+def _wait_until_alone(database: Database, connection: Connection, wait_s: float) -> None:
+    """A session that has been closed takes the server a moment, and there is nothing that tells when it is gone."""
+    deadline = Deadline.after(wait_s)
+    while True:
+        with connection.begin():
+            others = [each for each in database.dialect.sessions(connection) if each.name != PROGRAM]
+        if not others:
+            return
+        if deadline.expired:
+            raise Rejected("in_use", f"{others[0]} still uses the database; stop it before restoring")
+        time.sleep(LOOK_S)
 
 
 def whoami() -> str:

@@ -177,7 +177,7 @@ class Ledger:
         )
         values = {"phase": phase, "release_name": release, "status": "running", "who": who, "started_at": now}
         done = self._db.execute(insert(RUN).values(**values, detail=json.dumps(detail)))
-        return int(done.inserted_primary_key[0])
+        return int((done.inserted_primary_key or (0,))[0])
 
     def finish(self, run: int, status: str, detail: Mapping[str, JSON]) -> None:
         values = {"status": status, "finished_at": self.now(), "detail": json.dumps(detail)}
@@ -205,7 +205,11 @@ class Ledger:
         found = {}
         for row in self._db.execute(select(DATA)).mappings():
             found[row["name"]] = DataState(
-                row["name"], row["release_name"], row["state"] == "done", json.loads(row["checkpoint"]), row["done"]
+                row["name"],
+                row["release_name"],
+                row["state"] == "done",
+                json.loads(row["checkpoint"]),
+                row["done"],
             )
         return found
 
@@ -228,7 +232,9 @@ class Ledger:
 
     def heartbeats(self, service: str) -> tuple[Heartbeat, ...]:
         now = self.now()
-        rows = self._db.execute(select(NODE).where(NODE.c.service == service).order_by(NODE.c.node)).mappings()
+        rows = self._db.execute(
+            select(NODE).where(NODE.c.service == service).order_by(NODE.c.node)
+        ).mappings()
         return tuple(Heartbeat(row["node"], row["release_name"], now - row["at"]) for row in rows)
 
     def beat(self, service: str, node: str, release: str) -> None:
@@ -242,7 +248,12 @@ class Ledger:
         self._db.execute(delete(NODE).where((NODE.c.service == service) & (NODE.c.node == node)))
 
     def add_backup(self, path: str, *, size: int, sha256: str, heads: Sequence[str]) -> None:
-        values: dict[str, Any] = {"path": path, "size": size, "sha256": sha256, "heads": json.dumps(list(heads))}
+        values: dict[str, Any] = {
+            "path": path,
+            "size": size,
+            "sha256": sha256,
+            "heads": json.dumps(list(heads)),
+        }
         self._db.execute(insert(BACKUP).values(**values, taken_at=self.now()))
 
     def last_backup(self) -> BackupRow | None:
@@ -258,7 +269,9 @@ class Ledger:
             Invalid: there is no such statement.
         """
         where = (
-            (STATEMENT.c.revision == revision) & (STATEMENT.c.position == position) & (STATEMENT.c.state == "begun")
+            (STATEMENT.c.revision == revision)
+            & (STATEMENT.c.position == position)
+            & (STATEMENT.c.state == "begun")
         )
         done = (
             self._db.execute(update(STATEMENT).where(where).values(state="done"))

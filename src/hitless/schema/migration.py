@@ -37,7 +37,9 @@ class Migration:
         self._listener: Final = listener
         self._ledger: Final = Ledger(connection, database.dialect)
         replicas = [Database(url.get_secret_value()) for url in settings.backfill.replicas]
-        self._throttle: Final = Throttle(settings.backfill, database.dialect, wait=lease.wait, replicas=replicas)
+        self._throttle: Final = Throttle(
+            settings.backfill, database.dialect, wait=lease.wait, replicas=replicas
+        )
         self._began: Final = time.monotonic()
         self._total: int | None = None
         self._rows = 0
@@ -58,7 +60,9 @@ class Migration:
             if not waiting:
                 break
             if number:
-                self._listener.note(f"{self._migration.name}: {_rows(waiting)} appeared or were missed; pass {number + 1}")
+                self._listener.note(
+                    f"{self._migration.name}: {_rows(waiting)} appeared or were missed; pass {number + 1}"
+                )
             self._pass(checkpoint, waiting)
             checkpoint = {}
             waiting = self._pending()
@@ -139,7 +143,9 @@ class Migration:
             else:
                 batch = self._own(self._throttle.batch)
             if batch.keys:
-                self._ledger.checkpoint(migration.name, batch.checkpoint, self._before + self._rows + batch.rows)
+                self._ledger.checkpoint(
+                    migration.name, batch.checkpoint, self._before + self._rows + batch.rows
+                )
             self._lease.confirm(self._db)
         return batch
 
@@ -149,7 +155,8 @@ class Migration:
         rows = self._migration.migrate(self._db, size)
         if not isinstance(rows, int) or isinstance(rows, bool) or rows < 0:
             raise SchemaError(
-                "migrate_failed", f"{self._migration.path}: migrate() must return the number of rows it moved, not {rows!r}"
+                "migrate_failed",
+                f"{self._migration.path}: migrate() must return the number of rows it moved, not {rows!r}",
             )
         return Batch(rows, rows, {})
 

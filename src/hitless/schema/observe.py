@@ -20,7 +20,11 @@ from hitless.schema.statement import Action, Statement, Verb
 def has_happened(connection: Connection, dialect: Dialect, statement: Statement) -> bool | None:
     """None: the schema does not tell. Repeating is harmless then only if `is_repeatable` says so."""
     inspector = inspect(connection)
-    seen = [seen for action in statement.actions if (seen := _seen(inspector, connection, dialect, action)) is not None]
+    seen = [
+        seen
+        for action in statement.actions
+        if (seen := _seen(inspector, connection, dialect, action)) is not None
+    ]
     return all(seen) if seen else None
 
 
@@ -28,7 +32,8 @@ def is_repeatable(statement: Statement) -> bool:
     """Whether doing it a second time changes nothing more: it states what a column shall be, or has IF (NOT) EXISTS,
     or OR REPLACE."""
     return bool(statement.actions) and all(
-        action.verb in ("change_column", "change_type", "set_not_null", "drop_not_null", "set_default", "truncate")
+        action.verb
+        in ("change_column", "change_type", "set_not_null", "drop_not_null", "set_default", "truncate")
         or action.has("IF", "NOT", "EXISTS")
         or action.has("IF", "EXISTS")
         or action.has("OR", "REPLACE")

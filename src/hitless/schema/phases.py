@@ -12,35 +12,31 @@ Guarantees:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from hitless.change import JSON
-from hitless.schema import backup as backups
-from hitless.schema.database import Database
-from hitless.schema.errors import Invalid, LockTimeout, Rejected, SchemaError
-from hitless.schema.gates import NEVER_FORCED, Gate, Gates, violations
-from hitless.schema.lease import Lease, held, whoami
-from hitless.schema.ledger import Ledger, Run
+from hitless.schema.errors import LockTimeout, Rejected
+from hitless.schema.gates import NEVER_FORCED, Gates, violations
+from hitless.schema.lease import Lease
+from hitless.schema.ledger import Ledger
 from hitless.schema.listener import Listener
 from hitless.schema.migration import Migration
 from hitless.schema.project import Branch, Project, Release
 from hitless.schema.recorder import Recorder
-from hitless.schema.report import Phase, Report, State
+from hitless.schema.report import Report, State
+from hitless.schema.runs import Detail, Runs
 from hitless.schema.settings import DbSettings
 from hitless.schema.state import look, open_migrations
 from hitless.schema.upgrade import Before, Upgrade, heads
+from hitless.schema.usage import Gate, Usage, measure
 
-Detail = dict[str, JSON]
 
-
-class Phases:
+class Phases(Runs):
     """What `hitless db` does; blocking.
 
     Every method raises SchemaError or one of its kinds: Busy if another change is in progress, Unreachable if the
@@ -48,12 +44,7 @@ class Phases:
     """
 
     def __init__(self, settings: DbSettings, folder: Path = Path(), listener: Listener | None = None) -> None:
-        self.settings: Final = settings
-        self.folder: Final = folder
-        self.database: Final = Database(
-            settings.url.get_secret_value(), connect_timeout_s=settings.connect_timeout
-        )
-        self._listener: Final = listener or Listener()
+        super().__init__(settings, folder, listener)
         self._project: Project | None = None
 
     @property
@@ -66,13 +57,9 @@ class Phases:
     def status(self, release: str | None = None) -> State:
         return look(self.database, self.project, self._release(release), self.settings.service)
 
-    def history(self, limit: int = 20) -> tuple[Run, ...]:
-        """The last runs, newest first; none if hitless never ran here."""
-        with self.database.reading() as connection:
-            ledger = Ledger(connection, self.database.dialect)
-            return ledger.runs(limit) if ledger.exists else ()
-
-    def gates(self, release: str | None = None, inventory: Mapping[str, str] | None = None) -> tuple[Gate, ...]:
+    def gates(
+        self, release: str | None = None, inventory: Mapping[str, str] | None = None
+    ) -> tuple[Gate, ...]:
         """Whether contract would begin, and what is missing; nothing is changed."""
         with self.database.reading() as connection:
             return self._measure(connection, self._release(release), inventory)
@@ -81,14 +68,14 @@ class Phases:
         """Add what the release needs, and those before it; the old release goes on running on it."""
         target = self._release(release)
         wanted = [each.expand[-1].id for each in self.project.up_to(target) if each.expand]
-        with self._run("expand", target) as (connection, lease, detail):
+        with self._run("expand", target.name) as (connection, lease, detail):
             return self._upgrade("expand", target, wanted, connection, lease, detail, _nothing)
 
     def migrate(self, release: str | None = None) -> Report:
         """Run the data migrations of all releases up to this one that are not contracted yet, oldest first."""
         target = self._release(release)
         began = time.monotonic()
-        with self._run("migrate", target) as (connection, lease, detail):
+        with self._run("migrate", target.name) as (connection, lease, detail):
             with connection.begin():
                 applied = self.project.ancestors(heads(connection))
                 contracted = applied | Ledger(connection, self.database.dialect).begun_revisions()
@@ -108,7 +95,11 @@ class Phases:
             return Report(phase="migrate", release=target.name, rows=rows, seconds=time.monotonic() - began)
 
     def contract(
-        self, release: str | None = None, *, force: Sequence[str] = (), inventory: Mapping[str, str] | None = None
+        self,
+        release: str | None = None,
+        *,
+        force: Sequence[str] = (),
+        inventory: Mapping[str, str] | None = None,
     ) -> Report:
         """Remove what only older releases need. There is no way back but the backup.
 
@@ -117,44 +108,11 @@ class Phases:
         """
         target = self._release(release)
         wanted = [each.contract[-1].id for each in self.project.up_to(target) if each.contract]
-        with self._run("contract", target) as (connection, lease, detail):
-            forced = self._pass_gates(connection, target, force, inventory, detail)
+        with self._run("contract", target.name) as (connection, lease, detail):
+            forced = self._passed(self._measure(connection, target, inventory), force, NEVER_FORCED, detail)
             check = _nothing if "assertions" in forced else self._assert_again
             report = self._upgrade("contract", target, wanted, connection, lease, detail, check)
             return replace(report, forced=forced)
-
-    def backup(self) -> backups.Backup:
-        """Take a backup and write it into the ledger, whence the gate of contract knows it."""
-        with self._run("backup", None) as (connection, _, detail):
-            taken = backups.take(
-                self.database,
-                self.folder / self.settings.backup.folder,
-                service=self.settings.service,
-                timeout_s=self.settings.backup.timeout,
-            )
-            detail |= {"path": str(taken.path), "size": taken.size}
-            with connection.begin():
-                ledger = Ledger(connection, self.database.dialect)
-                at = heads(connection)
-                ledger.add_backup(str(taken.path), size=taken.size, sha256=taken.sha256, heads=at)
-            return taken
-
-    def restore(self, path: Path) -> None:
-        """Bring the database back to a backup. The ledger comes back with it; stop the service's nodes first."""
-        with self.database.connect() as connection:
-            others = [each for each in self.database.dialect.sessions(connection) if each.name != "hitless db"]
-        if others:
-            raise Rejected("in_use", f"{others[0]} still uses the database; stop it before restoring")
-        backups.restore(self.database, path, timeout_s=self.settings.backup.timeout)
-        with self._run("restore", None) as (_, _, detail):
-            detail["path"] = str(path)
-
-    def resolve(self, revision: str, position: int, *, happened: bool) -> None:
-        """Write down whether an interrupted statement took effect, where the schema does not tell."""
-        with held(
-            self.database, name=self.settings.service, seconds=self.settings.locks.lease, purpose="resolve"
-        ) as (connection, _), connection.begin():
-            Ledger(connection, self.database.dialect).resolve(revision, position, happened=happened)
 
     def _release(self, name: str | None) -> Release:
         return self.project.release(name or self.settings.release)
@@ -162,31 +120,13 @@ class Phases:
     def _measure(
         self, connection: Connection, release: Release, inventory: Mapping[str, str] | None
     ) -> tuple[Gate, ...]:
-        gates = Gates(
-            connection, self.database.dialect, project=self.project, release=release, settings=self.settings,
-            inventory=inventory,
+        names = [each.name for each in self.project.releases]
+        usage = Usage(
+            connection, self.database.dialect, settings=self.settings, release=release.name,
+            later=names[names.index(release.name) + 1 :], inventory=inventory,
         )  # fmt: skip
-        return gates.measure()
-
-    def _pass_gates(
-        self, connection: Connection, release: Release, force: Sequence[str], inventory: Mapping[str, str] | None,
-        detail: Detail,
-    ) -> tuple[str, ...]:  # fmt: skip
-        gates = self._measure(connection, release, inventory)
-        detail["gates"] = [gate.to_json() for gate in gates]
-        known = [gate.name for gate in gates if gate.name not in NEVER_FORCED]
-        for name in force:
-            if name not in known:
-                raise Invalid("unknown_gate", f"there is no gate {name} that could be overridden; there are: {', '.join(known)}")
-        closed = [gate for gate in gates if not gate.holds and gate.name not in force]
-        if closed:
-            told = "; ".join(f"{gate.name}: {gate.message}" for gate in closed)
-            raise Rejected("gate_closed", f"contract would not be safe: {told}")
-        forced = tuple(gate.name for gate in gates if not gate.holds)
-        detail["forced"] = list(forced)
-        for name in forced:
-            self._listener.note(f"the gate {name} does not hold and is overridden")
-        return forced
+        gates = Gates(connection, self.database.dialect, project=self.project, release=release)
+        return measure(connection, (*gates.looks(), *usage.looks()))
 
     def _assert_again(self, connection: Connection, revision: str) -> None:
         """In the revision's own transaction: what destroys is preceded by the check that would fail after it."""
@@ -257,35 +197,6 @@ class Phases:
         pause_s = min(locks.max_pause, locks.pause * 2 ** (attempts - 1))
         self._listener.note(f"a table is in use; attempt {attempts + 1} of {locks.attempts} in {pause_s:g} s")
         lease.wait(pause_s)
-
-    @contextmanager
-    def _run(self, phase: Phase, release: Release | None) -> Iterator[tuple[Connection, Lease, Detail]]:
-        """The session that has the lock, and a row of the ledger around what is done with it."""
-        settings = self.settings
-        detail: Detail = {}
-        with held(self.database, name=settings.service, seconds=settings.locks.lease, purpose=phase) as (db, lease):
-            ledger = Ledger(db, self.database.dialect)
-            locks = settings.locks
-            self.database.dialect.set_timeouts(db, lock_s=locks.timeout, statement_s=locks.statement_timeout)
-            db.commit()
-            with db.begin():
-                run = ledger.begin(phase, release.name if release else "", whoami(), {})
-            try:
-                yield db, lease, detail
-            except BaseException as error:
-                detail["error"] = str(error) or type(error).__name__
-                detail["reason"] = getattr(error, "reason", "interrupted")
-                status = "rejected" if isinstance(error, Rejected) else "failed"
-                with suppress(DBAPIError, SchemaError):
-                    self._close(db, ledger, run, status, detail)
-                raise
-            self._close(db, ledger, run, "done", detail)
-
-    def _close(self, db: Connection, ledger: Ledger, run: int, status: str, detail: Detail) -> None:
-        if db.in_transaction():
-            db.rollback()
-        with db.begin():
-            ledger.finish(run, status, detail)
 
 
 def _nothing(connection: Connection, revision: str) -> None:

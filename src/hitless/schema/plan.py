@@ -21,7 +21,12 @@ class Step:
     statements: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
-        return {"phase": self.phase, "name": self.name, "about": self.about, "statements": list(self.statements)}
+        return {
+            "phase": self.phase,
+            "name": self.name,
+            "about": self.about,
+            "statements": list(self.statements),
+        }
 
 
 def steps_of(phases: Phases, release: str | None = None) -> tuple[Step, ...]:

@@ -49,7 +49,9 @@ class PostgreSQL(Dialect):
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_ms(wait_s)}")
         try:
             with connection.begin_nested():
-                connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name})
+                connection.execute(
+                    text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name}
+                )
         except DBAPIError as error:
             if self.is_lock_timeout(error):
                 return False

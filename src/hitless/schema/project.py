@@ -78,16 +78,21 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder: Final = folder
         if not (folder / "expand").is_dir():
-            raise Invalid("no_migrations", f"there are no migrations in {folder}; make them with: hitless db init")
+            raise Invalid(
+                "no_migrations", f"there are no migrations in {folder}; make them with: hitless db init"
+            )
         self.script: Final = ScriptDirectory(
-            str(folder), version_locations=[str(folder / branch) for branch in BRANCHES if (folder / branch).is_dir()]
+            str(folder),
+            version_locations=[str(folder / branch) for branch in BRANCHES if (folder / branch).is_dir()],
         )
         self.releases: Final = tuple(self._releases())
 
     def release(self, name: str | None) -> Release:
         """The release of this name, or the last one."""
         if not self.releases:
-            raise Invalid("no_releases", f"{self.folder} has no revisions; make them with: hitless db revision")
+            raise Invalid(
+                "no_releases", f"{self.folder} has no revisions; make them with: hitless db revision"
+            )
         if name is None:
             return self.releases[-1]
         for release in self.releases:
@@ -133,7 +138,8 @@ class Project:
         by_branch = {branch: self._branch(branch) for branch in BRANCHES}
         data = list(self._data())
         names = list(dict.fromkeys(revision.release for revision in by_branch["expand"]))
-        for item in (*by_branch["contract"], *data):
+        items: tuple[Revision | DataMigration, ...] = (*by_branch["contract"], *data)
+        for item in items:
             if item.release not in names:
                 raise Invalid(
                     "no_expand",
@@ -190,9 +196,13 @@ class Project:
         try:
             return list(self.script.walk_revisions())
         except (CommandError, RevisionError) as error:
-            raise Invalid("broken_revisions", f"the revisions in {self.folder} do not fit together: {error}") from error
+            raise Invalid(
+                "broken_revisions", f"the revisions in {self.folder} do not fit together: {error}"
+            ) from error
         except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
-            raise Invalid("broken_revision", f"a revision in {self.folder} cannot be loaded: {error}") from error
+            raise Invalid(
+                "broken_revision", f"a revision in {self.folder} cannot be loaded: {error}"
+            ) from error
 
     def _data(self) -> Iterator[DataMigration]:
         for path in sorted((self.folder / DATA).glob("[!_.]*.py")):
@@ -214,7 +224,9 @@ def _revision(script: Script, branch: Branch, path: Path) -> Revision:
         raise Invalid("no_label", f'{path} begins a branch; write in it: branch_labels = ("contract",)')
     assertions = getattr(module, "assertions", {})
     if not isinstance(assertions, dict) or not all(isinstance(query, str) for query in assertions.values()):
-        raise Invalid("broken_assertions", f"the assertions of {path} must be a dict of queries by what they assert")
+        raise Invalid(
+            "broken_assertions", f"the assertions of {path} must be a dict of queries by what they assert"
+        )
     return Revision(script.revision, release, branch, path, script.doc, dict(assertions))
 
 

@@ -194,7 +194,9 @@ class Recorder:
 
 def _is(key: dict[str, Any]) -> Any:
     return (
-        (STATEMENT.c.revision == key["revision"]) & (STATEMENT.c.hash == key["hash"]) & (STATEMENT.c.nth == key["nth"])
+        (STATEMENT.c.revision == key["revision"])
+        & (STATEMENT.c.hash == key["hash"])
+        & (STATEMENT.c.nth == key["nth"])
     )
 
 

@@ -36,7 +36,12 @@ class Rule:
 
 
 def _drop(context: Context, statement: Statement, action: Action) -> Advice | None:
-    dropped = action.verb in ("drop", "drop_column", "truncate") and action.kind in ("table", "column", "view", "")
+    dropped = action.verb in ("drop", "drop_column", "truncate") and action.kind in (
+        "table",
+        "column",
+        "view",
+        "",
+    )
     if context.branch == "expand" and dropped:
         return Advice("expand may only add: nodes of the old release still read and write this", CONTRACT)
     return None
@@ -104,7 +109,11 @@ def _volatile_default(context: Context, statement: Statement, action: Action) ->
 def _generated(context: Context, statement: Statement, action: Action) -> Advice | None:
     if action.verb != "add_column" or action.table in context.made_here:
         return None
-    if ("GENERATED" in action.words and "STORED" in action.words) or "AUTO_INCREMENT" in action.words or _is_serial(action):
+    if (
+        ("GENERATED" in action.words and "STORED" in action.words)
+        or "AUTO_INCREMENT" in action.words
+        or _is_serial(action)
+    ):
         return Advice(
             "its value is computed for every row while nobody can write the table",
             "add a plain column in expand, fill it by triggers (DualWrite) and in migrate",
@@ -149,7 +158,11 @@ def _constraint(context: Context, statement: Statement, action: Action) -> Advic
 
 
 def _narrowing_constraint(context: Context, statement: Statement, action: Action) -> Advice | None:
-    if context.branch == "expand" and action.verb == "add_constraint" and action.table not in context.made_here:
+    if (
+        context.branch == "expand"
+        and action.verb == "add_constraint"
+        and action.table not in context.made_here
+    ):
         return Advice("the old release does not know the constraint, and may write what it forbids", CONTRACT)
     return None
 
@@ -160,7 +173,8 @@ def _copying(context: Context, statement: Statement, action: Action) -> Advice |
     words = "".join(word for each in statement.actions for word in (*each.words, " "))
     if "ALGORITHM=COPY" in words or "LOCK=EXCLUSIVE" in words or "LOCK=SHARED" in words:
         return Advice(
-            "others cannot write the table while it is copied", "leave ALGORITHM and LOCK out, or say ALGORITHM=INSTANT"
+            "others cannot write the table while it is copied",
+            "leave ALGORITHM and LOCK out, or say ALGORITHM=INSTANT",
         )
     return None
 
@@ -182,13 +196,17 @@ def _forced_creation(context: Context, statement: Statement, action: Action) -> 
 
 def _enum_value(context: Context, statement: Statement, action: Action) -> Advice | None:
     if statement.first == "ALTER" and action.kind == "type" and action.verb == "rename":
-        return Advice("the old release does not know the new name", "add a value in expand, drop the type in contract")
+        return Advice(
+            "the old release does not know the new name", "add a value in expand, drop the type in contract"
+        )
     return None
 
 
 def _json_type(context: Context, statement: Statement, action: Action) -> Advice | None:
     if context.database == "postgresql" and action.verb == "add_column" and "JSON" in action.words:
-        return Advice("json has no equality, so SELECT DISTINCT of the old release fails on the table", "use jsonb")
+        return Advice(
+            "json has no equality, so SELECT DISTINCT of the old release fails on the table", "use jsonb"
+        )
     return None
 
 

@@ -29,7 +29,9 @@ class Section(BaseModel):
 
 
 class LockSettings(Section):
-    timeout: Wait = Field(2.0, description="longest that a statement may hold others up while it waits for a table")
+    timeout: Wait = Field(
+        2.0, description="longest that a statement may hold others up while it waits for a table"
+    )
     attempts: Positive = Field(10, description="attempts before the phase gives up")
     pause: Wait = Field(1.0, description="pause before the second attempt; it doubles up to max_pause")
     max_pause: Wait = Field(30.0, description="longest pause between attempts")
@@ -40,13 +42,19 @@ class LockSettings(Section):
 class BackfillSettings(Section):
     batch: Positive = Field(1000, description="most rows of one transaction")
     batch_time: Wait = Field(0.1, description="batches are made smaller until one takes no longer than this")
-    share: float = Field(0.5, gt=0, le=1, description="share of the time in which a batch runs; the rest is left to others")
+    share: float = Field(
+        0.5, gt=0, le=1, description="share of the time in which a batch runs; the rest is left to others"
+    )
     rate: float | None = Field(None, gt=0, description="most rows per second")
     max_lag: Wait | None = Field(None, description="wait while a replica is further behind than this")
-    max_running: Positive | None = Field(None, description="wait while more sessions than this run statements")
+    max_running: Positive | None = Field(
+        None, description="wait while more sessions than this run statements"
+    )
     replicas: tuple[Secret, ...] = Field((), description="URLs of MariaDB replicas, whose lag only they know")
     max_wait: Wait = Field(600.0, description="give up when the throttle has let nothing pass for this long")
-    deadline: Wait = Field(86400.0, description="deadline of one data migration; the next run goes on where it ended")
+    deadline: Wait = Field(
+        86400.0, description="deadline of one data migration; the next run goes on where it ended"
+    )
     passes: Positive = Field(10, description="give up when rows are still pending after this many passes")
 
 
@@ -58,7 +66,8 @@ class BackupSettings(Section):
 
 class SessionSettings(Section):
     name: str | None = Field(
-        None, description="how the service names its sessions, such as imagestore/{release}; not set: not looked at"
+        None,
+        description="how the service names its sessions, such as imagestore/{release}; not set: not looked at",
     )
     ignore: tuple[str, ...] = Field(
         ("psql", "pg_dump", "pg_basebackup", "pgbouncer", "hitless*"),
@@ -67,7 +76,9 @@ class SessionSettings(Section):
 
 
 class HeartbeatSettings(Section):
-    required: bool = Field(False, description="nodes write heartbeats: without any from the new release nobody is known")
+    required: bool = Field(
+        False, description="nodes write heartbeats: without any from the new release nobody is known"
+    )
     stale: Wait = Field(30.0, description="a node that has not written for this long is gone")
 
 
@@ -111,7 +122,9 @@ class DjangoSettings(Section):
 class DbSettings(Section):
     url: Secret = Field(description="URL of the database, or file:PATH of a file that holds it")
     service: str = Field("service", description="name of the service: of its lock and its sessions")
-    adapter: Literal["hitless", "commands", "alembic", "django"] = Field("hitless", description="who makes the phases")
+    adapter: Literal["hitless", "commands", "alembic", "django"] = Field(
+        "hitless", description="who makes the phases"
+    )
     migrations: str = Field("migrations", description="folder of the revisions and data migrations")
     release: str | None = Field(None, description="release to go to; the last one in the folder if not set")
     connect_timeout: Wait = Field(10.0, description="deadline of connecting")
@@ -144,7 +157,9 @@ class DbFile:
         return Layer(table, origin, whole.name, whole.files)
 
 
-def read_settings(path: Path, environ: Mapping[str, str], *, allow_writable: bool = False) -> Loaded[DbSettings]:
+def read_settings(
+    path: Path, environ: Mapping[str, str], *, allow_writable: bool = False
+) -> Loaded[DbSettings]:
     """The settings of the file and of the environment.
 
     Raises:

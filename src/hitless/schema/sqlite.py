@@ -52,7 +52,9 @@ class SQLite(Dialect):
         return "((julianday('now') - 2440587.5) * 86400.0)"
 
     def triggers(self, connection: Connection) -> Iterable[str]:
-        return connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
+        return (
+            connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
+        )
 
     def is_lock_timeout(self, error: DBAPIError) -> bool:
         return any(str(code).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) for code in error_codes(error))

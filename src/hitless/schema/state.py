@@ -9,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hitless.schema.database import Database
 from hitless.schema.errors import SchemaError
-from hitless.schema.ledger import Ledger
 from hitless.schema.lease import current_holder
+from hitless.schema.ledger import Ledger
 from hitless.schema.project import DataMigration, Project, Release
 from hitless.schema.report import State
 from hitless.schema.upgrade import heads
@@ -24,7 +24,9 @@ def look(database: Database, project: Project, release: Release, service: str) -
         applied = project.ancestors(at)
         releases = project.up_to(release)
         has_ledger = ledger.exists
-        live = tuple(open_migrations(releases, applied | (ledger.begun_revisions() if has_ledger else frozenset())))
+        live = tuple(
+            open_migrations(releases, applied | (ledger.begun_revisions() if has_ledger else frozenset()))
+        )
         askable = [each for each in live if _is_expanded(releases, each.release, applied)]
         done = {name for name, state in ledger.data().items() if state.is_done} if has_ledger else set()
         return State(

@@ -20,9 +20,13 @@ TOKEN: Final = re.compile(
     r"""|(?P<word>[^\W\d][\w$]*)|(?P<number>\d[\w.]*)|(?P<sign>::|<>|!=|<=|>=|.)""",
     re.DOTALL | re.VERBOSE,
 )
-READS: Final = frozenset({"SELECT", "SHOW", "EXPLAIN", "DESCRIBE", "DESC", "PRAGMA", "SET", "VALUES", "TABLE"})
+READS: Final = frozenset(
+    {"SELECT", "SHOW", "EXPLAIN", "DESCRIBE", "DESC", "PRAGMA", "SET", "VALUES", "TABLE"}
+)
 CONTROL: Final = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "USE"})
-DEFINITIONS: Final = frozenset({"CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REINDEX"})
+DEFINITIONS: Final = frozenset(
+    {"CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REINDEX"}
+)
 OBJECTS: Final = (
     "TABLE", "INDEX", "VIEW", "TRIGGER", "FUNCTION", "PROCEDURE", "SEQUENCE", "TYPE", "SCHEMA", "EVENT", "DATABASE", "EXTENSION",
 )  # fmt: skip
@@ -157,11 +161,29 @@ def _actions(first: str, tokens: list[Token]) -> Iterator[Action]:
         yield Action("other", words=words)
 
 
-_DATA: Final[dict[str, Verb]] = {"INSERT": "insert", "UPDATE": "update", "DELETE": "delete", "TRUNCATE": "truncate"}
+_DATA: Final[dict[str, Verb]] = {
+    "INSERT": "insert",
+    "UPDATE": "update",
+    "DELETE": "delete",
+    "TRUNCATE": "truncate",
+}
 
 
 def _data_table(tokens: list[Token]) -> str:
-    skipped = {"INSERT", "UPDATE", "DELETE", "TRUNCATE", "INTO", "FROM", "TABLE", "IGNORE", "ONLY", "LOW_PRIORITY", "OR", "REPLACE"}
+    skipped = {
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "TRUNCATE",
+        "INTO",
+        "FROM",
+        "TABLE",
+        "IGNORE",
+        "ONLY",
+        "LOW_PRIORITY",
+        "OR",
+        "REPLACE",
+    }
     at = next((at for at, token in enumerate(tokens) if token.word not in skipped), 0)
     return _name(tokens, at)
 
@@ -194,11 +216,15 @@ def _alteration(table: str, clause: list[Token]) -> Action:
         return _removal(table, clause, words)
     if verb == "RENAME":
         if at == 2:
-            return Action("rename_column", "column", table, _name(clause, 2), _name_after(clause, "TO"), words)
+            return Action(
+                "rename_column", "column", table, _name(clause, 2), _name_after(clause, "TO"), words
+            )
         if len(words) < 2:
             return Action("other", "", table, words=words)
         if words[1] in ("INDEX", "KEY", "CONSTRAINT"):
-            return Action("rename", words[1].lower(), table, _name(clause, 2), _name_after(clause, "TO"), words)
+            return Action(
+                "rename", words[1].lower(), table, _name(clause, 2), _name_after(clause, "TO"), words
+            )
         if words[1] in ("TO", "AS"):
             return Action("rename_table", "table", table, table, _name(clause, 2), words)
         return Action("rename_column", "column", table, _name(clause, 1), _name_after(clause, "TO"), words)
@@ -217,7 +243,13 @@ def _addition(table: str, clause: list[Token], words: tuple[str, ...]) -> Action
     at, name = 1, ""
     if words[1:2] == ("CONSTRAINT",):
         name, at = _name_from(clause, 2)
-    kinds = {"FOREIGN": "foreign key", "UNIQUE": "unique", "CHECK": "check", "PRIMARY": "primary key", "EXCLUDE": "exclude"}
+    kinds = {
+        "FOREIGN": "foreign key",
+        "UNIQUE": "unique",
+        "CHECK": "check",
+        "PRIMARY": "primary key",
+        "EXCLUDE": "exclude",
+    }
     word = words[at] if at < len(words) else ""
     if word in kinds and clause[at].kind == "word":
         if not name and word in ("UNIQUE", "FOREIGN"):
@@ -225,7 +257,9 @@ def _addition(table: str, clause: list[Token], words: tuple[str, ...]) -> Action
             name = "" if _is_sign(clause, after) else _name(clause, after)
         return Action("add_constraint", kinds[word], table, name, words=words)
     if word in ("INDEX", "KEY", "FULLTEXT", "SPATIAL"):
-        after = at + 1 + (word in ("FULLTEXT", "SPATIAL") and words[at + 1 : at + 2] in (("INDEX",), ("KEY",)))
+        after = (
+            at + 1 + (word in ("FULLTEXT", "SPATIAL") and words[at + 1 : at + 2] in (("INDEX",), ("KEY",)))
+        )
         return Action("create", "index", table, _name(clause, after), words=words)
     column = at + 1 if word == "COLUMN" else at
     return Action("add_column", "column", table, _name(clause, column), words=words)

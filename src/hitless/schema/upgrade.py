@@ -35,8 +35,10 @@ class Upgrade:
         applied = set(self._project.ancestors(heads))
         steps: list[str] = []
         for target in targets:
-            found = self._project.script._upgrade_revs(target, tuple(heads))
-            steps += [step.revision.revision for step in found if step.revision.revision not in {*applied, *steps}]
+            found = self._project.script._upgrade_revs(target, tuple(heads))  # type: ignore[arg-type]
+            steps += [
+                step.revision.revision for step in found if step.revision.revision not in {*applied, *steps}
+            ]
         for step in steps:
             revision = self._project.revisions[step]
             if revision.branch != self._branch:
@@ -66,9 +68,13 @@ class Upgrade:
             context.run_migrations()
         missing = set(steps) - self._project.ancestors(heads(connection))
         if missing:
-            raise SchemaError("not_applied", f"{sorted(missing)[0]} ran, but the version table does not have it")
+            raise SchemaError(
+                "not_applied", f"{sorted(missing)[0]} ran, but the version table does not have it"
+            )
 
-    def _migrations(self, steps: Sequence[str], connection: Connection, recorder: Recorder, before: Before) -> Any:
+    def _migrations(
+        self, steps: Sequence[str], connection: Connection, recorder: Recorder, before: Before
+    ) -> Any:
         def run(applied: Any, context: MigrationContext) -> Iterator[Any]:  # noqa: ARG001
             for step in steps:
                 revision = self._project.script.get_revision(step)

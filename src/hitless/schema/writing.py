@@ -100,7 +100,10 @@ def add_revision(folder: Path, release: str, message: str, *, only: Iterable[Par
         Invalid: the release is no name, or there is no folder yet.
     """
     if not RELEASE.fullmatch(release):
-        raise Invalid("invalid_release", f"{release!r} is no name of a release; use letters, digits, dots and underscores")
+        raise Invalid(
+            "invalid_release",
+            f"{release!r} is no name of a release; use letters, digits, dots and underscores",
+        )
     project = Project(folder)
     parts = [part for part in PARTS if part in (tuple(only) or PARTS)]
     made: list[Path] = []
