@@ -183,7 +183,7 @@ def test_releases_that_cannot_be_taken_together_are_refused(make_place: Make) ->
     )
     phases = place.phases()
     phases.expand("1")
-    with pytest.raises(Rejected, match="go to release 1 first|go to release 2 first"):
+    with pytest.raises(Rejected, match=r"go to release 1 first|go to release 2 first"):
         phases.expand("3")
     assert place.columns("images") == {"id", "name", "is_public", "bytes"}
 
@@ -195,5 +195,5 @@ def test_a_database_of_a_newer_release_is_not_touched(make_place: Make, tmp_path
     place.phases().expand("3")
     for path in (place.folder / "migrations").glob("*/r3_*.py"):
         path.unlink()
-    with pytest.raises(Invalid, match="which .* does not have; run the newer release's hitless db"):
+    with pytest.raises(Invalid, match=r"which .* does not have; run the newer release's hitless db"):
         place.phases().status()

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, inspect, text
 
 from hitless.schema.errors import Invalid, Late, Rejected, SchemaError
 from hitless.schema.report import PHASES, Phase
@@ -127,11 +126,9 @@ class Django:
         )
 
     def _applied(self, connection: Connection) -> set[tuple[str, str]]:
-        try:
-            rows = connection.execute(text("SELECT app, name FROM django_migrations"))
-        except DBAPIError:
-            connection.rollback()
-            return set()  # Django makes the table with its first migration
+        if not inspect(connection).has_table("django_migrations"):
+            return set()  # Django makes it with its first migration
+        rows = connection.execute(text("SELECT app, name FROM django_migrations"))
         return {(str(app), str(name)) for app, name in rows}
 
 

@@ -237,7 +237,8 @@ def _tool(*names: str) -> str:
 
 
 def _run(
-    command: Sequence[str], environment: Mapping[str, str], timeout_s: float, *, output: int | None = None, input_: int | None = None
+    command: Sequence[str], environment: Mapping[str, str], timeout_s: float, *,
+    output: int | None = None, input_: int | None = None,
 ) -> None:  # fmt: skip
     try:
         done = subprocess.run(

@@ -21,16 +21,16 @@ from hitless.schema.errors import SchemaError
 from hitless.schema.project import Branch, Project, Release
 from hitless.schema.rules import RULES, Context
 from hitless.schema.script import statements_of
-from hitless.schema.statement import Statement, read_statement
+from hitless.schema.statement import CONTROL, Statement, read_statement
 
 SQUAWK_S: Final = 60
 WORST: Final = "ban-drop-database"
 SQUAWK_EXCLUDED: Final = (
     # Ours say the same with the phase in mind, or hitless sees to it while it runs.
-    "require-timeout-settings", "require-lock-timeout", "require-statement-timeout", "require-concurrent-index-creation", "require-concurrent-index-deletion",
+    "require-timeout-settings", "require-lock-timeout", "require-statement-timeout",
+    "require-concurrent-index-creation", "require-concurrent-index-deletion",
     "ban-drop-column", "ban-drop-table", "ban-drop-not-null", "adding-required-field", "adding-not-nullable-field",
     "changing-column-type", "renaming-column", "renaming-table", "prefer-robust-stmts", "ban-create-domain-with-constraint",
-    "transaction-nesting",  # of the COMMIT and BEGIN around an autocommit block
     # Taste, which says nothing about a running release.
     "prefer-bigint-over-int", "prefer-bigint-over-smallint", "prefer-identity", "prefer-text-field",
     "prefer-timestamp-tz", "ban-char-field", "identifier-too-long", "require-table-schema", "prefer-repack",
@@ -106,6 +106,8 @@ def _made_here(statements: list[Statement]) -> Iterator[str]:
 def _by_squawk(revision: str, branch: Branch, statements: tuple[str, ...]) -> Iterator[Finding]:
     """What squawk says about PostgreSQL, if it is installed."""
     squawk = shutil.which("squawk") or shutil.which("squawk", path=sysconfig.get_path("scripts"))
+    # Not the COMMIT and BEGIN around an autocommit block: the transactions are hitless's.
+    statements = tuple(text for text in statements if read_statement(text).first not in CONTROL)
     if squawk is None or not statements:
         return
     script = ";\n".join(statements) + ";\n"

@@ -132,7 +132,8 @@ class Migration:
                     self._lease.wait(min(locks.max_pause, locks.pause * 2 ** (attempt - 1)))
         raise LockTimeout(
             "lock_timeout",
-            f"{self._migration.name}: rows stayed locked through {locks.attempts} attempts; what was moved stays moved: run it again",
+            f"{self._migration.name}: rows stayed locked through {locks.attempts} attempts;"
+            " what was moved stays moved: run it again",
         )
 
     def _attempt(self, checkpoint: Mapping[str, JSON]) -> Batch:
