@@ -11,6 +11,7 @@ want openssl openssl
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk
   want nginx nginx-light
+  want pt-online-schema-change percona-toolkit
   [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need="$need uwsgi-core uwsgi-plugin-python3"
 fi
 [ -n "$need" ] || exit 0

@@ -41,7 +41,7 @@ class LockSettings(Section):
 
 class BackfillSettings(Section):
     batch: Positive = Field(1000, description="most rows of one transaction")
-    batch_time: Wait = Field(0.1, description="batches are made smaller until one takes no longer than this")
+    batch_time: Wait = Field(0.05, description="batches are made smaller until one takes no longer than this")
     share: float = Field(
         0.5, gt=0, le=1, description="share of the time in which a batch runs; the rest is left to others"
     )

@@ -16,7 +16,8 @@ from hitless.schema.settings import BackfillSettings
 
 LOOK_S: Final = 1.0
 """How often lag and load are looked at."""
-LEAST: Final = 10
+LEAST: Final = 100
+"""Rows; below that, committing costs more than the rows."""
 GROWTH: Final = 1.5
 
 
@@ -42,14 +43,15 @@ class Throttle:
         self._replicas: Final = replicas
         self._clock: Final = clock
         self._looked_at = float("-inf")
-        self.batch = min(settings.batch, max(LEAST, settings.batch // 4))
+        self._least: Final = min(LEAST, settings.batch)
+        self.batch = max(self._least, settings.batch // 4)
         """Rows of the next batch; begins small, as nobody knows yet how long a row takes."""
 
     def after(self, rows: int, seconds: float) -> None:
         """A batch of so many rows took so long: rest, and choose the size of the next one."""
         limit_s = self._settings.batch_time
         if seconds > limit_s:
-            self.batch = max(LEAST, min(self.batch, int(self.batch * max(0.1, limit_s / seconds))))
+            self.batch = max(self._least, int(self.batch * max(0.1, limit_s / seconds)))
         elif seconds < limit_s / 2:
             self.batch = min(self._settings.batch, max(self.batch + 1, int(self.batch * GROWTH)))
         rest_s = seconds * (1 / self._settings.share - 1)
