@@ -1,21 +1,17 @@
-"""``python -m benchmarks.schema``: a column of millions of rows is filled while others read and write the table.
-
-    PYTHONPATH=src:tests python -m benchmarks.schema [--rows 5000000] [--seconds 20] [sqlite mariadb postgres]
+"""A column of millions of rows is filled while others read and write the table.
 
 On private servers. One process reads and one writes single rows by key, each with a pause of 2 ms between requests:
 first with nothing else going on ("idle"), then beside `hitless db migrate` with its default brakes, beside the same without
 brakes (share = 1), beside one UPDATE of all rows, and on MariaDB beside pt-online-schema-change, which copies the table,
-if it is installed. Prints and writes benchmarks/results/schema.{json,md}.
+if it is installed. Times of single requests are in ms.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing as mp
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import NullPool, create_engine, text
+from tests.servers.mariadb import PASSWORD, running_mariadb
+from tests.servers.postgres import running_postgres
 
-from benchmarks import machine
+from benchmarks.options import Options
 from benchmarks.results import Results, Row
 from hitless.schema import DbSettings, Phases
 from hitless.schema.database import read_url
-from servers.mariadb import PASSWORD, running_mariadb
-from servers.postgres import running_postgres
 
 NAME = "schema"
 PAUSE_S = 0.002
@@ -73,26 +69,19 @@ backfill = Backfill(table="images", set={"kib": "{bytes} / 1024"}, where="{kib} 
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.schema")
-    parser.add_argument("databases", nargs="*", default=["sqlite", "mariadb", "postgres"])
-    parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of the idle measurement")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results"
-    )
-    chosen = parser.parse_args()
-    tables = {kind: measure(kind, chosen.rows, chosen.seconds) for kind in chosen.databases}
-    about = f"{chosen.rows} rows; times of single requests by key in ms. " + " ".join(
-        (__doc__ or "").split("\n\n")[2].split()
-    )
-    results = Results(NAME, about, tables)
-    files = results.write(chosen.out, machine=machine.describe(sys.executable), command=machine.command())
-    print(files[1].read_text())
+async def measure(options: Options) -> Results:
+    tables, skipped = {}, []
+    for kind in options.databases:
+        try:
+            tables[f"{kind}, {options.rows} rows"] = one_database(kind, options)
+        except FileNotFoundError as error:
+            skipped.append(f"{kind} ({error})")
+    return Results(NAME, __doc__ or "", tables, skipped)
 
 
-def measure(kind: str, rows: int, seconds: float) -> list[Row]:
+def one_database(kind: str, options: Options) -> list[Row]:
     found: list[Row] = []
+    rows = options.rows
     with server(kind) as (url, folder):
         engine = create_engine(read_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT")
         prepare(kind, engine, folder, rows)
@@ -100,13 +89,13 @@ def measure(kind: str, rows: int, seconds: float) -> list[Row]:
         def one(name: str, work: Callable[[], object], done: int) -> None:
             times, took_s = beside(url, rows, work)
             found.append(row(name, times, done / took_s if done else 0.0, took_s))
-            print(kind, found[-1], file=sys.stderr, flush=True)
+            options.note(f"{NAME}: {kind}: {found[-1]}")
             with engine.connect() as connection:
                 connection.execute(text("UPDATE images SET kib = NULL"))
                 if kind == "postgres":
                     connection.execute(text("VACUUM FULL images"))
 
-        one("idle", lambda: time.sleep(seconds), 0)
+        one("idle", lambda: time.sleep(options.seconds), 0)
         one("hitless db migrate", lambda: phases(url, folder, {}).migrate(), rows)
         one("hitless db migrate, share = 1", lambda: phases(url, folder, {"share": 1.0}).migrate(), rows)
         one("one UPDATE", lambda: at_once(engine), rows)
@@ -219,7 +208,3 @@ def row(name: str, times: dict[str, list[float]], rate: float, took_s: float) ->
         )
         columns |= {f"{what} p50": f"{p50:.2f}", f"{what} p99": f"{p99:.2f}", f"{what} max": f"{most:.0f}"}
     return columns
-
-
-if __name__ == "__main__":
-    main()

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, text
+from tests.servers.databases import mariadb, postgres
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgres import Postgres
 
 from hitless.schema import DbSettings, Phases
 from hitless.schema.database import Database, read_url
 from hitless.schema.listener import Listener, Progress
 from schema import imagestore
-from servers.databases import mariadb, postgres
-from servers.mariadb import MariaDB
-from servers.postgres import Postgres
 
 __all__ = ["mariadb", "postgres"]
 

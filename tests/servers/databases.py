@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from servers.mariadb import MariaDB, running_mariadb
-from servers.postgres import Postgres, running_postgres
+from tests.servers.mariadb import MariaDB, running_mariadb
+from tests.servers.postgres import Postgres, running_postgres
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
-
-from servers.account import as_account, give, tool
-from servers.ports import free_port
+from tests.servers.account import as_account, give, tool
+from tests.servers.ports import free_port
 
 ACCOUNT = "mysql"
 START_S = 60.0
