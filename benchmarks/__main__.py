@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import broken, live, longwork, machine, memory, reload, throughput
+from benchmarks import broken, live, longwork, machine, memory, reload, schema, throughput
 from benchmarks.options import Options
 
-SUITES = {suite.NAME: suite for suite in (throughput, reload, broken, memory, longwork, live)}
+SUITES = {suite.NAME: suite for suite in (throughput, reload, broken, memory, longwork, live, schema)}
 BUSY = 0.5
 
 
@@ -27,6 +27,8 @@ def main() -> None:
         workers=tuple(int(number) for number in arguments.workers.split(",")),
         import_s=arguments.import_seconds,
         reload_workers=arguments.reload_workers,
+        rows=arguments.rows,
+        databases=tuple(arguments.databases.split(",")),
     )
     if os.getloadavg()[0] > BUSY:
         options.note(f"the machine is busy (load average {os.getloadavg()[0]:.2f}): expect spread")
@@ -59,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         help="reload: CPU time that the application's import burns",
     )
     add("--reload-workers", type=int, default=2, help="reload: worker processes")
+    add("--rows", type=int, default=5_000_000, help="schema: rows of the table")
+    add("--databases", default="sqlite,mariadb,postgres", help="schema: which")
     add("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     return parser
 

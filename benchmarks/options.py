@@ -23,6 +23,8 @@ class Options:
     workers: tuple[int, ...] = (1, 2)
     import_s: float = 1.0
     reload_workers: int = 2
+    rows: int = 5_000_000
+    databases: tuple[str, ...] = ("sqlite", "mariadb", "postgres")
     note: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
 
     def peers(self, suite: str, skipped: list[str]) -> Iterator[Peer]:

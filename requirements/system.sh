@@ -15,9 +15,13 @@ want dockerd docker.io
 want podman podman
 want runc runc
 want busybox busybox-static
+
+[ -x /usr/sbin/mariadbd ] || need="$need mariadb-server"
+[ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || need="$need postgresql"
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk
   want nginx nginx-light
+  want pt-online-schema-change percona-toolkit
   [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need="$need uwsgi-core uwsgi-plugin-python3"
 fi
 [ -n "$need" ] || exit 0

@@ -13,6 +13,9 @@ from pathlib import Path
 from servers.account import as_account, give, tool
 from servers.ports import free_port
 
+from tests.servers.account import as_account, give, tool
+from tests.servers.ports import free_port
+
 ACCOUNT = "postgres"
 START_S = 60.0
 

@@ -9,6 +9,8 @@ import typer
 from hitless import __version__
 from hitless.change import ExitCode
 from hitless.cli import changes, containers, demo, looking, serving
+
+from hitless.cli import changes, db, demo, looking, serving
 from hitless.cli.output import fail
 from hitless.control import ControlError
 
@@ -38,6 +40,8 @@ def build() -> typer.Typer:
         pass
 
     for group in (serving, changes, looking, containers, demo):
+
+    for group in (serving, changes, looking, db, demo):
         group.add_to(app)
     return app
 

@@ -43,7 +43,7 @@ def default(info: FieldInfo) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | dict):
-        return ",".join(value)
+        return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
