@@ -1,4 +1,4 @@
-"""`hitless agent check | plan | plugins`: look at polling and pipeline files; nothing runs."""
+"""`hitless agent check | plan | plugins | run`: look at polling and pipeline files, and run an agent on them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ Writable = Annotated[bool, typer.Option("--allow-writable", help="accept files t
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(
-        no_args_is_help=True, help="Polling and pipeline files: check them, and see what a change would do."
+        no_args_is_help=True,
+        help="Poll and publish by pipelines that change while the agent runs; check them before.",
     )
-    for command in (check, plan, plugins):
+    for command in (check, plan, plugins, run):
         group.command()(command)
     app.add_typer(group, name="agent")
 
@@ -94,6 +95,26 @@ def plugins(as_json: AsJson = False) -> None:
         return
     for kind, names in named.items():
         console().print(f"{kind}: {', '.join(names) or 'none'}", markup=False)
+
+
+def run(
+    config: Annotated[str, typer.Option("--config", "-c", help="configuration file")] = "agent.toml",
+    allow_writable: Writable = False,
+) -> None:
+    """Poll and publish until SIGTERM; SIGHUP or hitless reload takes the files as they are then."""
+    _import()
+    from hitless.agent.main import run as run_agent
+    from hitless.agent.settings import read_settings
+    from hitless.live import StartFailed
+
+    try:
+        run_agent(read_settings(config, allow_writable=allow_writable), allow_writable=allow_writable)
+    except ConfigError as error:
+        _tell(error.problems)
+        raise typer.Exit(int(ExitCode.INVALID)) from error
+    except StartFailed as error:
+        errors().print(str(error), markup=False)
+        raise typer.Exit(int(ExitCode.INVALID if error.outcome.invalid else ExitCode.FAILED)) from error
 
 
 def _checked(
