@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import resource
+import socket
 import sqlite3
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from hitless.agent.publishers.file import FilePublisher
 from hitless.agent.publishers.log import LogPublisher
+from hitless.agent.publishers.prometheus import PrometheusPublisher
 from hitless.agent.publishers.sqlite import SqlitePublisher
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
@@ -125,3 +129,59 @@ def test_the_log_gets_one_line_per_sample(caplog: pytest.LogCaptureFixture) -> N
         "sample cpu=0s resource=host",
         "sample cpu=1s resource=host",
     ]
+
+
+def scraped(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        text: bytes = answer.read()
+    return text.decode()
+
+
+def test_prometheus_scrapes_the_last_value_of_each_series() -> None:
+    publisher = PrometheusPublisher(PublisherUrl.parse("prometheus://127.0.0.1:0"))
+    publisher.open()
+    server, thread = publisher._server, publisher._thread
+    assert thread is not None
+    try:
+        publisher.publish([Sample("host.load.1min", 1.5, "process", "a", 0.0, source="s")])
+        publisher.publish([Sample("host.load.1min", 2.5, "process", "a", 1.0, source="s")])
+        publisher.publish(
+            [
+                Sample(
+                    "disk.read",
+                    7.0,
+                    "B",
+                    "a/sda",
+                    1.0,
+                    "cumulative",
+                    "s",
+                    {"device": 'x"y', "deep": {"no": 1}},
+                )
+            ]
+        )
+        text = scraped(server.server_port)
+    finally:
+        publisher.close()
+    assert 'host_load_1min{resource="a",source="s"} 2.5' in text
+    assert 'disk_read_total{device="x\\"y",resource="a/sda",source="s"} 7.0' in text
+    assert not thread.is_alive()
+    assert server.socket.fileno() == -1  # closed
+
+
+def test_series_that_get_no_samples_any_more_are_left_out() -> None:
+    publisher = PrometheusPublisher(PublisherUrl.parse("prometheus://127.0.0.1:1?stale=1ms"))
+    publisher.publish(samples(1))
+    time.sleep(0.01)  # longer than it may be old
+    assert list(publisher.collect()) == []
+
+
+def test_an_address_that_is_taken_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        publisher = PrometheusPublisher(
+            PublisherUrl.parse(f"prometheus://127.0.0.1:{taken.getsockname()[1]}")
+        )
+        with pytest.raises(OSError, match="in use"):
+            publisher.open()
+        publisher.close()
+    with pytest.raises(ValueError, match="expected an address"):
+        PrometheusPublisher(PublisherUrl.parse("prometheus://gateway/push"))

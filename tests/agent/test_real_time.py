@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
+import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tests.agent.ground import Ground, every, running
 from tests.agent.test_formats import written
 
 from hitless.agent.agent import Agent, DefinitionFiles
+from hitless.agent.main import keep_ticks_prompt
 from hitless.agent.plugins import POLLSTER, Plugins
 from hitless.agent.polling.pollster import Poll, Pollster
 from hitless.agent.running import Running
@@ -38,9 +42,21 @@ def at_percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+@pytest.fixture
+def prompt() -> Iterator[None]:
+    """As the agent's own process is."""
+    before = sys.getswitchinterval()
+    keep_ticks_prompt()
+    yield
+    gc.unfreeze()
+    sys.setswitchinterval(before)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-async def test_200_changes_in_real_time_lose_and_double_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_200_changes_in_real_time_lose_and_double_nothing(
+    prompt: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     late: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     async def measure(poll: Poll) -> list[Sample]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,8 @@ from hitless.live import Limits, Triggers
 
 log = logging.getLogger(__name__)
 
+SWITCH_S: Final = 0.001
+"""How long a thread may keep the interpreter from the event loop: ticks wait for it while a change is worked out."""
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -49,10 +53,18 @@ async def _run(settings: AgentSettings, *, allow_writable: bool, early: list[int
     log.info("agent %s polls %d sources", settings.name, len(agent.runtime.settings.definition.polling))
     if early:
         await _again(agent)
+    keep_ticks_prompt()
     await stop.wait()
     log.info("agent %s stops", settings.name)
     await agent.stop()
     log.info("agent %s stopped: %s", settings.name, agent.tally.to_json())
+
+
+def keep_ticks_prompt() -> None:
+    """For the whole process: nothing that goes on beside the event loop may hold it up for long."""
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # what is there now stays, and passes over it take tens of milliseconds
 
 
 async def _again(agent: Agent) -> None:

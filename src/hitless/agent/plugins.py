@@ -45,6 +45,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     PUBLISHER: {
         "file": "hitless.agent.publishers.file:FilePublisher",
         "log": "hitless.agent.publishers.log:LogPublisher",
+        "prometheus": "hitless.agent.publishers.prometheus:PrometheusPublisher",
         "sqlite": "hitless.agent.publishers.sqlite:SqlitePublisher",
     },
     TRANSFORMER: {},
