@@ -113,12 +113,20 @@ class Ground:
         self.kept: dict[str, list[Kept]] = {}
         self.clock = TurnedClock()
         named = {name.replace("_", "."): Pollster(each) for name, each in pollsters.items()}
-        self.plugins = Plugins({POLLSTER: named, PUBLISHER: {"kept": self._make}, DISCOVERY: {"two": two}})
+        finders = {"two": two, "hangs": self._hang}
+        self.plugins = Plugins({POLLSTER: named, PUBLISHER: {"kept": self._make}, DISCOVERY: finders})
+        self.searches = 0
+        self.let_go = threading.Event()
 
     def _make(self, url: PublisherUrl) -> Kept:
         made = Kept(url)
         self.kept.setdefault(url.text, []).append(made)
         return made
+
+    def _hang(self, parameter: str | None) -> list[str]:
+        self.searches += 1
+        assert self.let_go.wait(DEADLINE_S)
+        return []
 
     def agent(self, running: Running) -> Agent:
         return Agent(running, plugins=self.plugins, clock=self.clock)
@@ -142,7 +150,9 @@ def running(sources: dict[str, PollingSource], sinks: dict[str, tuple[str, ...]]
 
 
 def every(interval: int, *meters: str, **options: Any) -> PollingSource:
-    return PollingSource(interval=interval, meters=meters, **{"resources": ("r",), **options})
+    return PollingSource(
+        interval=interval, meters=meters, **{"resources": ("r",), "timeout": 1000.0, **options}
+    )
 
 
 def one_sample(poll: Poll) -> list[Sample]:

@@ -220,3 +220,21 @@ async def test_discovery_finds_what_is_polled() -> None:
     await agent.stop()
     found = Counter((each.name, each.resource) for each in ground.one("kept://all").samples)
     assert found == Counter((meter, each) for meter in "ab" for each in ("fixed", "x-1", "x-2"))
+
+
+async def test_a_discovery_that_hangs_is_not_begun_again_and_again() -> None:
+    ground = Ground(a=one_sample_later, b=one_sample_later)
+    sources = {
+        "s": every(1, "a", "b", jitter=0, resources=(), discovery=("hangs",), timeout=0.01),
+        "good": every(1, "a", jitter=0),
+    }
+    agent = ground.agent(running(sources, {"archive": ("kept://all",)}))
+    await agent.start()
+    for number in range(5):
+        await ground.clock.turn(float(number > 0))
+        await settled(agent)
+    assert agent.tally.polls["timeouts"] == 10
+    assert ground.searches == 1
+    ground.let_go.set()
+    await agent.stop()
+    assert len(ground.one("kept://all").samples) == 5

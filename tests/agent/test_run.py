@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 DEADLINE_S = 60.0
-POLLING = "sources:\n  - {name: load, interval: 1, jitter: 0, meters: [host.load.1min]}\n"
-MORE = POLLING + "  - {name: memory, interval: 1, jitter: 0, meters: [host.memory.total]}\n"
+POLLING = "sources:\n  - {name: load, interval: 1, jitter: 0, timeout: 60, meters: [host.load.1min]}\n"
+MORE = POLLING + "  - {name: memory, interval: 1, jitter: 0, timeout: 60, meters: [host.memory.total]}\n"
 
 
 class Process:

@@ -49,6 +49,7 @@ class Poller:
         self._changed: Final = asyncio.Event()
         self._ticks: Final[set[asyncio.Task[None]]] = set()
         self._running: Final[set[tuple[str, str]]] = set()
+        self._searches: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
         self._set_aside: Final[dict[tuple[str, str], set[str]]] = {}
         self._matched: Final[dict[tuple[str, ...], tuple[tuple[str, Pollster], ...]]] = {}
 
@@ -167,10 +168,15 @@ class _Round:
         return tuple(dict.fromkeys([*self._source.resources, *(one for each in found for one in each)]))
 
     async def _discovered(self, finder: str) -> tuple[str, ...]:
-        """Looked for once in a round, whoever asks."""
-        if finder not in self._found:
-            self._found[finder] = asyncio.create_task(self._discover(finder))
-        return await asyncio.shield(self._found[finder])
+        """Looked for once in a round, whoever asks; a search that still goes on is waited for, not begun again."""
+        found, searches = self._found.get(finder), self._poller._searches
+        if found is None:
+            found = searches.get(finder)
+            if found is None or found.done():
+                found = searches[finder] = asyncio.create_task(self._discover(finder))
+                found.add_done_callback(_forgotten)
+            self._found[finder] = found
+        return await asyncio.shield(found)
 
     async def _discover(self, finder: str) -> tuple[str, ...]:
         name, _, parameter = finder.partition("://")
@@ -180,7 +186,7 @@ class _Round:
         return await in_thread(lambda: tuple(find(parameter or None)), f"discover {name}")
 
 
-def _forgotten(task: asyncio.Task[list[Sample]]) -> None:
-    """What a call that came too late has raised is of no interest any more."""
+def _forgotten(task: asyncio.Task[Any]) -> None:
+    """What a call has raised for which nobody waits any more is of no interest."""
     if not task.cancelled():
         task.exception()
