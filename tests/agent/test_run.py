@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(400)  # several processes, one after the other
+
 DEADLINE_S = 60.0
 POLLING = "sources:\n  - {name: load, interval: 1, jitter: 0, timeout: 60, meters: [host.load.1min]}\n"
 MORE = POLLING + "  - {name: memory, interval: 1, jitter: 0, timeout: 60, meters: [host.memory.total]}\n"
