@@ -11,6 +11,8 @@ from hitless.change import ExitCode
 from hitless.cli import changes, containers, demo, looking, serving
 
 from hitless.cli import changes, db, demo, looking, serving
+
+from hitless.cli import agent, changes, demo, looking, serving
 from hitless.cli.output import fail
 from hitless.control import ControlError
 
@@ -42,6 +44,8 @@ def build() -> typer.Typer:
     for group in (serving, changes, looking, containers, demo):
 
     for group in (serving, changes, looking, db, demo):
+
+    for group in (serving, changes, looking, agent, demo):
         group.add_to(app)
     return app
 

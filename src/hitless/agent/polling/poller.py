@@ -1,0 +1,192 @@
+"""Polls what is due. A tick holds one generation from its begin to its end: what it measures goes where that one sends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
+
+from hitless.agent.definition import PollingSource
+from hitless.agent.filters import Filter
+from hitless.agent.plugins import DISCOVERY, POLLSTER, Plugins
+from hitless.agent.polling.clock import Clock
+from hitless.agent.polling.pollster import Cache, PermanentFailure, Poll, Pollster
+from hitless.agent.polling.schedule import Schedule, Tick
+from hitless.agent.routing import Router
+from hitless.agent.sample import Sample
+from hitless.agent.tally import Tally
+from hitless.live.threads import in_thread
+
+log = logging.getLogger(__name__)
+
+
+class Pipelines(Protocol):
+    """One generation of what is to be done, for as long as it is entered."""
+
+    async def __aenter__(self) -> tuple[Mapping[str, PollingSource], Router]: ...
+
+    async def __aexit__(self, *exc: Any) -> None: ...
+
+
+class Enter(Protocol):
+    def __call__(self) -> Pipelines: ...
+
+
+class Poller:
+    """Owned by the agent's event loop.
+
+    1. A source is due at its own times; a pollster that is slow, hangs or fails delays no other.
+    2. A pollster whose last call still runs is not called again: that tick of it is skipped, and counted.
+    """
+
+    def __init__(self, enter: Enter, plugins: Plugins, tally: Tally, clock: Clock) -> None:
+        self._enter: Final = enter
+        self._plugins: Final = plugins
+        self._tally: Final = tally
+        self._clock: Final = clock
+        self._schedule: Final = Schedule()
+        self._changed: Final = asyncio.Event()
+        self._ticks: Final[set[asyncio.Task[None]]] = set()
+        self._running: Final[set[tuple[str, str]]] = set()
+        self._searches: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
+        self._set_aside: Final[dict[tuple[str, str], set[str]]] = {}
+        self._matched: Final[dict[tuple[str, ...], tuple[tuple[str, Pollster], ...]]] = {}
+
+    def arrange(self, sources: Mapping[str, PollingSource]) -> None:
+        """These are to be polled from now on. What was set aside is tried again."""
+        self._schedule.arrange(sources, self._clock.now())
+        self._set_aside.clear()
+        self._matched.clear()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled; ticks that have begun go on."""
+        while True:
+            self._changed.clear()
+            for tick in self._schedule.take(self._clock.now()):
+                self._tally.polls["missed"] += tick.missed
+                task = asyncio.create_task(self._tick(tick), name=f"poll {tick.source}")
+                self._ticks.add(task)
+                task.add_done_callback(self._ticks.discard)
+            await self._clock.wait(self._schedule.next_due, self._changed)
+
+    async def idle(self) -> None:
+        """Wait until every tick that has begun has ended; each is bounded by its source's timeout."""
+        while self._ticks:
+            await asyncio.wait(set(self._ticks))
+
+    async def _tick(self, tick: Tick) -> None:
+        at = self._clock.wall() - (self._clock.now() - tick.due)
+        async with self._enter() as (sources, router):
+            source = sources.get(tick.source)
+            if source is not None:
+                await _Round(self, tick.source, source, router, at).run()
+
+    def pollsters(self, source: PollingSource) -> tuple[tuple[str, Pollster], ...]:
+        found = self._matched.get(source.meters)
+        if found is None:
+            takes = Filter(source.meters).takes
+            found = tuple(
+                (meter, self._plugins.load(POLLSTER, meter))
+                for meter in self._plugins.names(POLLSTER)
+                if takes(meter)
+            )
+            self._matched[source.meters] = found
+        return found
+
+
+class _Round:
+    """All pollsters of one source, once."""
+
+    def __init__(self, poller: Poller, name: str, source: PollingSource, router: Router, at: float) -> None:
+        self._poller: Final = poller
+        self._name: Final = name
+        self._source: Final = source
+        self._router: Final = router
+        self._at: Final = at
+        self._timeout_s: Final = float(source.timeout or source.interval)
+        self._cache: Final = Cache()
+        self._found: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
+
+    async def run(self) -> None:
+        await asyncio.gather(
+            *(self._poll(meter, each) for meter, each in self._poller.pollsters(self._source))
+        )
+
+    async def _poll(self, meter: str, pollster: Pollster) -> None:
+        counts, running, key = self._poller._tally.polls, self._poller._running, (self._name, meter)
+        if key in running:
+            counts["skipped"] += 1
+            return
+        running.add(key)
+        counts["polls"] += 1
+        work = asyncio.create_task(self._measured(meter, pollster))
+        # A call in a thread cannot be broken off: it counts as running until it has really ended.
+        work.add_done_callback(lambda _: running.discard(key))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                samples = await (work if pollster.is_async else asyncio.shield(work))
+        except TimeoutError:
+            counts["timeouts"] += 1
+            log.warning("%s of %s did not end within %g s", meter, self._name, self._timeout_s)
+            work.add_done_callback(_forgotten)
+        except PermanentFailure as failure:
+            aside = self._poller._set_aside.setdefault(key, set())
+            counts["set_aside"] += len(set(failure.resources) - aside)
+            aside.update(failure.resources)
+            log.warning("%s of %s polls these no more until the next change: %s", meter, self._name, failure)
+        except Exception as error:  # noqa: BLE001 - a pollster may raise anything; the others go on
+            counts["errors"] += 1
+            log.warning("%s of %s failed: %s: %s", meter, self._name, type(error).__name__, error)
+        else:
+            counts["samples"] += len(samples)
+            self._router.publish(samples)
+
+    async def _measured(self, meter: str, pollster: Pollster) -> list[Sample]:
+        resources = await self._resources(pollster)
+        aside = self._poller._set_aside.get((self._name, meter), set())
+        poll = Poll(
+            meter=meter,
+            source=self._name,
+            resources=tuple(each for each in resources if each not in aside),
+            at=self._at,
+            timeout_s=self._timeout_s,
+            cache=self._cache,
+        )
+        measure: Any = pollster.measure
+        if pollster.is_async:
+            return list(await measure(poll))
+        return await in_thread(lambda: list(measure(poll)), f"poll {meter}")
+
+    async def _resources(self, pollster: Pollster) -> tuple[str, ...]:
+        """Those that the source names and finds; where it says neither, those that the pollster finds by itself."""
+        finders: Iterable[str] = self._source.discovery
+        if not self._source.resources and not self._source.discovery:
+            finders = () if pollster.discovery is None else (pollster.discovery,)
+        found = [await self._discovered(each) for each in finders]
+        return tuple(dict.fromkeys([*self._source.resources, *(one for each in found for one in each)]))
+
+    async def _discovered(self, finder: str) -> tuple[str, ...]:
+        """Looked for once in a round, whoever asks; a search that still goes on is waited for, not begun again."""
+        found, searches = self._found.get(finder), self._poller._searches
+        if found is None:
+            found = searches.get(finder)
+            if found is None or found.done():
+                found = searches[finder] = asyncio.create_task(self._discover(finder))
+                found.add_done_callback(_forgotten)
+            self._found[finder] = found
+        return await asyncio.shield(found)
+
+    async def _discover(self, finder: str) -> tuple[str, ...]:
+        name, _, parameter = finder.partition("://")
+        find: Any = self._poller._plugins.load(DISCOVERY, name)
+        if asyncio.iscoroutinefunction(find):
+            return tuple(await find(parameter or None))
+        return await in_thread(lambda: tuple(find(parameter or None)), f"discover {name}")
+
+
+def _forgotten(task: asyncio.Task[Any]) -> None:
+    """What a call has raised for which nobody waits any more is of no interest."""
+    if not task.cancelled():
+        task.exception()

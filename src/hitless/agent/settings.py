@@ -1,0 +1,46 @@
+"""`agent.toml`: which files the agent reads, and when it reads them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hitless.config import Seconds, TomlFile, load
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReloadSettings(Settings):
+    watch: bool = Field(False, description="take new files by themselves when they change")
+    interval: Annotated[Seconds, Field(gt=0)] = Field(10.0, description="look at the files at least so often")
+    settle: Annotated[Seconds, Field(ge=0)] = Field(1.0, description="how long files must have been the same")
+
+
+class DrainSettings(Settings):
+    timeout: Annotated[Seconds, Field(gt=0)] = Field(
+        60.0, description="after it, polls that still hold old pipelines are reported"
+    )
+
+
+class AgentSettings(Settings):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] = Field(
+        "agent", description="names the control socket and the journal"
+    )
+    files: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="polling.yaml, pipeline.yaml, or directories of them; relative to this file"
+    )
+    control: str | None = Field(None, description="path of the control socket instead of its usual place")
+    state_dir: str | None = Field(None, description="directory of the journal")
+    reload: ReloadSettings = ReloadSettings()
+    drain: DrainSettings = DrainSettings()
+
+
+def read_settings(path: str, *, allow_writable: bool = False) -> AgentSettings:
+    """With `files` as absolute paths. Raises ConfigError."""
+    settings = load(AgentSettings, TomlFile(path, allow_writable)).settings
+    folder = Path(path).absolute().parent
+    return settings.model_copy(update={"files": tuple(str(folder / each) for each in settings.files)})
