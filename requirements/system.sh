@@ -7,15 +7,11 @@ want() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
 want ss iproute2
 want openssl openssl
 want etcd etcd-server
-
-want psql postgresql
 want rabbitmq-server rabbitmq-server
-
 want dockerd docker.io
 want podman podman
 want runc runc
 want busybox busybox-static
-
 [ -x /usr/sbin/mariadbd ] || need="$need mariadb-server"
 [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || need="$need postgresql"
 if [ "${BENCH:-}" = 1 ]; then

@@ -23,8 +23,8 @@ from tests.demo.test_volumes_changes import ALWAYS, Ground, ground
 from volumes.catalog import Catalog, Settled
 
 from hitless.demo.storage import CLEAN, volume_service
-from servers.postgres import Postgres, running_postgres
-from servers.rabbitmq import RabbitMQ, running_rabbitmq
+from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
 
 ANSWER_S = 90.0
 DATABASES = itertools.count(1)

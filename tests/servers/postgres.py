@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.account import as_account, give, tool
-from servers.ports import free_port
+from tests.servers.account import as_account, give, tool
+from tests.servers.ports import free_port
 
 from tests.servers.account import as_account, give, tool
 from tests.servers.ports import free_port

@@ -8,11 +8,7 @@ import typer
 
 from hitless import __version__
 from hitless.change import ExitCode
-from hitless.cli import changes, containers, demo, looking, serving
-
-from hitless.cli import changes, db, demo, looking, serving
-
-from hitless.cli import agent, changes, demo, looking, serving
+from hitless.cli import agent, changes, containers, db, demo, looking, serving
 from hitless.cli.output import fail
 from hitless.control import ControlError
 
@@ -41,11 +37,7 @@ def build() -> typer.Typer:
     ) -> None:
         pass
 
-    for group in (serving, changes, looking, containers, demo):
-
-    for group in (serving, changes, looking, db, demo):
-
-    for group in (serving, changes, looking, agent, demo):
+    for group in (serving, changes, looking, containers, db, agent, demo):
         group.add_to(app)
     return app
 
