@@ -20,11 +20,11 @@ import pytest
 from kombu import Connection, Consumer, Message, Producer, Queue
 from tests.demo.test_volumes import claims_exclude_each_other
 from tests.demo.test_volumes_changes import ALWAYS, Ground, ground
+from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from volumes.catalog import Catalog, Settled
 
 from hitless.demo.storage import CLEAN, volume_service
-from tests.servers.postgres import Postgres, running_postgres
-from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
 
 ANSWER_S = 90.0
 DATABASES = itertools.count(1)

@@ -13,9 +13,6 @@ from pathlib import Path
 from tests.servers.account import as_account, give, tool
 from tests.servers.ports import free_port
 
-from tests.servers.account import as_account, give, tool
-from tests.servers.ports import free_port
-
 ACCOUNT = "postgres"
 START_S = 60.0
 
