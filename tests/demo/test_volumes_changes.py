@@ -384,11 +384,13 @@ async def test_a_request_that_is_asked_again_is_not_done_again_and_has_the_same_
                 answers.append(await again.ask("copy", "v", to="v.copy", backend="thin"))
                 await again.close()
             answers.append(await client.end_of(copy))
+            for volume in ("v", "v.copy"):
+                assert (await client.ask("delete", volume)).state == "done"
             await client.close()
         assert {(answer.state, answer.said["sha256"]) for answer in answers} == {
             ("done", hashlib.sha256(bytes(200_000)).hexdigest())
         }
-        assert made.requests() == Counter(done=2)
+        assert made.requests() == Counter(done=4)
         await made.stop()
 
 

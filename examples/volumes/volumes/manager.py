@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hitless.live import NotRunning, Runtime, Snapshot, UnknownResource
-from volumes.catalog import Catalog, Duplicate, Settled
+from volumes.catalog import Catalog, Settled
 from volumes.copying import Slots, copied, digest_of
 from volumes.driver import Driver, NoSuchVolume, VolumeError
 from volumes.orders import Checksum, Copy, Create, Delete, Order, Read, Show, Write, parse
@@ -81,6 +81,8 @@ class Job:
             await self._say("failed", error=str(error))  # the catalogue, which settles it at the next start
 
     async def _do(self) -> None:
+        if await self._has_ended():
+            return
         match self._order:
             case Create() as order:
                 await self._create(order)
@@ -96,8 +98,7 @@ class Job:
     async def _create(self, order: Create) -> None:
         name = self._backend(order.backend)
         driver = self._driver(name)
-        if not await self._accepted(self._catalog.accept_create, order.volume, backend=name, size=order.size):
-            return
+        await self._accept(self._catalog.accept_create, order.volume, backend=name, size=order.size)
         try:
             await driver.create(order.volume, order.size)
         except FAILURES as error:
@@ -112,8 +113,7 @@ class Job:
             raise VolumeError(
                 f"{len(order.data)} bytes at {order.offset} are not in a volume of {row.size} bytes"
             )
-        if not await self._accepted(self._catalog.accept_write, order.volume):
-            return
+        await self._accept(self._catalog.accept_write, order.volume)
         try:
             async with driver.open(order.volume) as volume:
                 await volume.write(order.offset, order.data)
@@ -128,8 +128,7 @@ class Job:
         name = self._backend(order.backend)
         source, target = self._driver(row.backend), self._driver(name)
         claim = self._catalog.accept_copy
-        if not await self._accepted(claim, order.volume, to=order.to, backend=name, size=row.size):
-            return
+        await self._accept(claim, order.volume, to=order.to, backend=name, size=row.size)
         back = Settled(order.volume, "available", sha256=row.sha256)
         try:
             async with self._generation.get(Slots).one():
@@ -146,8 +145,7 @@ class Job:
     async def _delete(self, order: Delete) -> None:
         row = await asyncio.to_thread(self._catalog.volume, order.volume)
         driver = self._driver(row.backend)
-        if not await self._accepted(self._catalog.accept_delete, order.volume):
-            return
+        await self._accept(self._catalog.accept_delete, order.volume)
         try:
             with suppress(NoSuchVolume):  # its creation has failed, or an earlier deletion half-way
                 await driver.delete(order.volume)
@@ -187,19 +185,19 @@ class Job:
             raise NoBackend(f"there is no backend {backend}; there are: {known}") from None
         return driver
 
-    async def _accepted(self, accept: Callable[..., None], volume: str, **more: object) -> bool:
-        """Accept the request and tell so; False if it was before, and has been told how it ended."""
-        try:
-            await asyncio.to_thread(accept, self._order.id, volume, **more)
-        except Duplicate:
-            found = await asyncio.to_thread(self._catalog.request, self._order.id)
-            if found is None or found[0] == "running":
-                raise
-            await self._say(found[0], **found[1])
+    async def _has_ended(self) -> bool:
+        """Whether it was asked before: then it is told again how it ended. What it was about may be gone since."""
+        found = await asyncio.to_thread(self._catalog.request, self._order.id)
+        if found is None or found[0] == "running":
             return False
+        await self._say(found[0], **found[1])
+        return True
+
+    async def _accept(self, accept: Callable[..., None], volume: str, **more: object) -> None:
+        """Accept the request and tell so. Raises VolumeError: it cannot be."""
+        await asyncio.to_thread(accept, self._order.id, volume, **more)
         self._is_accepted = True
         await self._say("accepted")
-        return True
 
     async def _done(self, *settled: Settled, **result: object) -> None:
         await asyncio.to_thread(self._catalog.end, self._order.id, "done", *settled, answer=result)
