@@ -10,6 +10,7 @@ from typing import Literal
 from hitless.change.wire import JSON
 
 Kind = Literal["start", "reload", "scale", "rollback", "upgrade", "stop"]
+How = Literal["live", "new generation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Plan:
     """What would be built and what kept, in order, one short phrase each."""
     settings: Mapping[str, JSON] | None = field(default=None, repr=False)
     """The settings that would serve, secrets included: for the journal, so not in `to_json` or `lines`."""
+    how: How | None = None
+    """Whether it is made inside the running processes or by new ones, where both are possible."""
+    why: str = ""
+    """Why so, in a phrase."""
     changes_nothing: bool = False
     """Whether there is nothing to do: the change then ends as unchanged, without a prepare."""
 
@@ -57,6 +62,8 @@ class Plan:
             "applied_hash": self.applied_hash,
             "attempted_hash": self.attempted_hash,
             "steps": list(self.steps),
+            "how": self.how,
+            "why": self.why,
             "changes_nothing": self.changes_nothing,
         }
 
@@ -65,7 +72,20 @@ class Plan:
         head = f"{self.kind}: generation {self.from_generation} → {self.to_generation}"
         if self.changes_nothing:
             return (f"{self.kind}: nothing to change; generation {self.from_generation} stays",)
-        return (head, *(f"  {each}" for each in self.differences), *(f"  - {step}" for step in self.steps))
+        how = () if self.how is None else (f"  {self.how}: {self.why}",)
+        return (
+            head,
+            *how,
+            *(f"  {each}" for each in self.differences),
+            *(f"  - {step}" for step in self.steps),
+        )
+
+    def done(self) -> str:
+        """What is told when it has been made."""
+        serves = f"generation {self.to_generation} serves"
+        if self.how is None:
+            return serves
+        return f"{serves}, changed in place" if self.how == "live" else f"{serves}; new processes: {self.why}"
 
 
 def _shown(value: JSON) -> str:

@@ -203,6 +203,7 @@ class _Attempt(Generic[P]):
             "requested_by": requested_by,
             "attempted_hash": plan.attempted_hash,
             "differences": differences,
+            **({} if plan.how is None else {"how": plan.how, "why": plan.why}),
         }
         self._emit("change.started", plan, **asked)
         outcome = self._rejected(refusal) if refusal else await self._make(plan)
@@ -241,7 +242,7 @@ class _Attempt(Generic[P]):
         failure = await self._finished("commit", self._change.commit(plan, prepared), COMMIT_TIMEOUT_S)
         if failure is None:
             self.generation = plan.to_generation
-            return Outcome.applied(self.generation)
+            return Outcome.applied(self.generation, plan.done())
         return await self._take_back(plan, prepared, failure)
 
     async def _prepare(self, plan: Plan) -> P:

@@ -48,11 +48,16 @@ class _Scale(TyperCommand):
 def reload(
     name: Name = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="return when the reload has begun")] = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="new processes, even if all could be changed inside the running ones"),
+    ] = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a new generation from the configuration and code as they are now; swap if it is good."""
-    _change("reload", name, {"timeout": timeout, "wait": not no_wait}, timeout_s=timeout, as_json=as_json)
+    params = {"timeout": timeout, "wait": not no_wait, "restart": restart or None}
+    _change("reload", name, params, timeout_s=timeout, as_json=as_json)
 
 
 def rollback(name: Name = None, timeout: Timeout = None, as_json: AsJson = False) -> None:
@@ -139,6 +144,8 @@ def _change(
         if not as_json and event == "change.started":
             for row in fields.get("differences") or ():  # type: ignore[union-attr]
                 out.print(f"  {_difference(row)}", markup=False)
+            if fields.get("how"):
+                out.print(f"  {fields['how']}: {fields['why']}", markup=False)
 
     with ControlClient(find(name)) as service:
         answer: Any = service.call(
@@ -162,7 +169,7 @@ def _tell(outcome: Outcome, answer: Mapping[str, Any]) -> None:
         console().print(f"[bold green]{outcome.status}[/]: {outcome.message}")
         for drain in answer["drains"]:
             console().print(
-                f"generation {drain['generation']} drains: {drain['workers']} workers,"
+                f"generation {drain['generation']} drains: {_users(drain)},"
                 f" at most {drain['deadline_s']:.0f} s (hitless status shows what it waits for)"
             )
         return
@@ -172,6 +179,11 @@ def _tell(outcome: Outcome, answer: Mapping[str, Any]) -> None:
     if outcome.detail:
         out.print(outcome.detail.rstrip(), markup=False, style="dim")
     out.print(f"generation {outcome.generation} still serves")
+
+
+def _users(drain: Mapping[str, Any]) -> str:
+    """What it waits for: the processes of a service, the leases of a live program."""
+    return f"{drain['leases']} leases" if "leases" in drain else f"{drain['workers']} workers"
 
 
 def _difference(row: Any) -> str:

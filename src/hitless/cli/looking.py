@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hitless.change import Difference, ExitCode
 from hitless.cli.changes import AsJson, Name
+from hitless.cli.live_view import live_drain, live_view
 from hitless.cli.output import console, errors, print_json
 from hitless.control import ControlClient, find, services
 
@@ -56,7 +57,9 @@ def status(
 
 def _status(answer: Any) -> RenderableType:
     head = Text(f"{answer['name']}  pid {answer['pid']}  generation {answer['generation']}", style="bold")
-    head.append(f"  on {', '.join(answer['addresses']) or 'no address'}", style="not bold")
+    is_live = answer.get("kind") == "live"
+    if not is_live:
+        head.append(f"  on {', '.join(answer['addresses']) or 'no address'}", style="not bold")
     lines: list[RenderableType] = [head]
     if answer["busy"]:
         lines.append(Text(f"{answer['busy']} is in progress", style="yellow"))
@@ -71,6 +74,8 @@ def _status(answer: Any) -> RenderableType:
                 style="red",
             )
         )
+    if is_live:
+        return Group(*lines, *live_view(answer))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("generation", "state", "worker", "pid", "open", "in flight", "requests", "age"):
         justify: Literal["left", "right"] = "left" if column in ("generation", "state") else "right"
@@ -81,6 +86,9 @@ def _status(answer: Any) -> RenderableType:
     for generation in answer["generations"]:
         if not generation["workers"] and generation["template_pid"]:
             lines.append(Text(f"generation {generation['number']} is kept for rollback", style="dim"))
+        for worker in generation["workers"]:
+            for drain in worker.get("live_drains", ()):
+                lines += live_drain(drain, f"worker {worker['worker']}, settings: ")
     for drain in answer["drains"]:
         lines += _drain(drain)
     return Group(*lines)

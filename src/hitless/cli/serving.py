@@ -15,6 +15,7 @@ from hitless.change import ExitCode, Refused
 from hitless.cli.flags import with_flags
 from hitless.cli.output import console, errors, print_json
 from hitless.config import ConfigError, Loaded, explain
+from hitless.control import ControlClient, find
 from hitless.serve.addresses import addresses
 from hitless.serve.main import Request, read
 from hitless.serve.settings import ServeSettings
@@ -23,6 +24,13 @@ from hitless.serve.unit import unit_file
 Config = Annotated[
     str | None,
     typer.Option("--config", "-c", help="configuration file; hitless.toml in this directory if there is one"),
+]
+Checked = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="APP|NAME",
+        help="module:attr, module:factory() or paste:FILE#name; or the name of a service that runs",
+    ),
 ]
 App = Annotated[
     str | None, typer.Argument(metavar="APP", help="module:attr, module:factory() or paste:FILE#name")
@@ -53,13 +61,20 @@ def serve(
 
 def check(
     given: dict[str, Any],
-    application: App = None,
+    application: Checked = None,
     config: Config = None,
     allow_writable: Writable = False,
     show: Annotated[bool, typer.Option("--explain", help="show each value and where it comes from")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Check the configuration by the code that serve and reload run, and say all that is wrong."""
+    if application is not None and ":" not in application:
+        if given or config is not None or show:
+            raise typer.BadParameter(
+                f"{application} is no application (module:attr), and a running service is checked without options"
+            )
+        _check_running(application, as_json=as_json)
+        return
     loaded = _read(_request(given, application, config, allow_writable))
     rows = explain(loaded)
     if as_json:
@@ -78,6 +93,21 @@ def check(
             table.add_row(row.key, str(row.value), str(row.origin))
         console().print(table)
     console().print(f"the configuration is valid ({loaded.hash[:12]})")
+
+
+def _check_running(name: str, *, as_json: bool) -> None:
+    """Ask a service whether it would take its configuration as it is now; nothing moves."""
+    with ControlClient(find(name)) as service:
+        answer: Any = service.call("check")
+    if as_json:
+        print_json(answer)
+    refused = answer.get("refused")
+    if refused is not None:
+        if not as_json:
+            errors().print(refused["message"], markup=False)
+        raise typer.Exit(int(ExitCode.INVALID if refused["invalid"] else ExitCode.REJECTED))
+    if not as_json:
+        console().print(f"{name} would take its configuration ({answer['hash'][:12]})", markup=False)
 
 
 def unit(

@@ -8,6 +8,7 @@ from hitless.live.background import Background
 from hitless.live.blueprint import Move, Row
 from hitless.live.errors import (
     DeclarationError,
+    HostDecides,
     LiveError,
     NotRunning,
     QueueFull,
@@ -16,9 +17,11 @@ from hitless.live.errors import (
     UnknownResource,
     WouldBlock,
 )
+from hitless.live.host import ready
 from hitless.live.inputs import Each, EachKey, Needs, Setting
 from hitless.live.instance import MOVES, Phase
 from hitless.live.lease import Lease
+from hitless.live.reloading import Reload
 from hitless.live.runtime import Runtime
 from hitless.live.snapshot import Snapshot
 from hitless.live.timeouts import Limits, Quiesce, Timeouts
@@ -30,6 +33,7 @@ __all__ = [
     "DeclarationError",
     "Each",
     "EachKey",
+    "HostDecides",
     "Lease",
     "Limits",
     "LiveError",
@@ -39,6 +43,7 @@ __all__ = [
     "Phase",
     "QueueFull",
     "Quiesce",
+    "Reload",
     "Replaced",
     "Row",
     "Runtime",
@@ -49,4 +54,5 @@ __all__ = [
     "Triggers",
     "UnknownResource",
     "WouldBlock",
+    "ready",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -20,7 +21,13 @@ class Background:
         self._stop: Final = stop
         self._started: Final[Future[asyncio.AbstractEventLoop]] = Future()
         self._stopping = asyncio.Event()
-        self._thread: Final = threading.Thread(target=self._main, name="hitless-live", daemon=True)
+        self._thread: Final = threading.Thread(
+            # With the context of who starts it: the host is in it.
+            target=contextvars.copy_context().run,
+            args=(self._main,),
+            name="hitless-live",
+            daemon=True,
+        )
         self._thread.start()
         self._loop: Final = self._started.result()
 

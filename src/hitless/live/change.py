@@ -60,6 +60,12 @@ class Reconfiguration(Generic[S]):
         wish, before = self._wish, self._before
         if isinstance(wish, Refused):
             raise wish
+        if restarting := wish.restarting(self._applied):
+            raise Refused(
+                "restart_needed",
+                f"{', '.join(restarting)} takes effect in a new process only (it is declared reload=restart);"
+                " restart the program, or run it by hitless run or hitless serve, which start a new one beside it",
+            )
         self._blueprint = draft = blueprint(
             self._parts.graph.expand(wish.settings), self._current(), self._parts.drains.leaving
         )
@@ -79,7 +85,12 @@ class Reconfiguration(Generic[S]):
         return await self._veiled(self._prepare(deadline))
 
     async def commit(self, plan: Plan, prepared: Prepared) -> None:
-        await self._veiled(self._commit(prepared))
+        await self.settle(plan, prepared)
+        self.swap(prepared)
+
+    async def settle(self, plan: Plan, prepared: Prepared) -> None:
+        """Everything of the commit that may fail, up to the swap. `undo` takes it back. Raises Refused."""
+        await self._veiled(self._settle(prepared))
 
     async def undo(self, plan: Plan, prepared: Prepared) -> None:
         await self._veiled(self._undo(prepared))
@@ -104,7 +115,7 @@ class Reconfiguration(Generic[S]):
         await stopping.quiesce(deadline)
         return self._begun
 
-    async def _commit(self, prepared: Prepared) -> None:
+    async def _settle(self, prepared: Prepared) -> None:
         draft, _ = self._planned()
         assembly, nodes = prepared.assembly, draft.wanted.nodes
         updates = [(assembly.instances[row.id], nodes[row.id]) for row in draft.only(Move.UPDATE)]
@@ -114,7 +125,6 @@ class Reconfiguration(Generic[S]):
             await assembly.build([node_id for node_id in nodes if node_id in draft.late])
         for row in draft.only(Move.REBUILD):
             await self._adopt(assembly.instances[row.id])
-        self._swap(prepared)
 
     async def _undo(self, prepared: Prepared) -> None:
         failures = []
@@ -140,7 +150,7 @@ class Reconfiguration(Generic[S]):
         stopped = next((each for each in draft.stopped if each.id == new.id and each.last is None), None)
         return stopped or self._current().get(new.id)
 
-    def _swap(self, prepared: Prepared) -> None:
+    def swap(self, prepared: Prepared) -> None:
         """The one swap. Nothing in it waits, and nothing in it can fail."""
         draft, wish = self._planned()
         parts, before, assembly = self._parts, self._before, prepared.assembly

@@ -57,6 +57,11 @@ class Commands:
         return {"pid": os.getpid(), "version": __version__, "name": self._service.runtime.name}
 
     async def reload(self, request: Request) -> JSON:
+        if request.params.get("restart") is True:
+            raise ControlError(
+                "wrong_params",
+                "this process is its own master; restart it as it was started, or use hitless run",
+            )
         who = str(request.peer)
         return await self._change(
             "reload", request, lambda timeout: self._service.reload(None, requested_by=who, timeout_s=timeout)
@@ -101,7 +106,8 @@ class Commands:
             "drains": [
                 {
                     "generation": drain.snapshot.number,
-                    "workers": len(drain.snapshot.held),
+                    "workers": 0,
+                    "leases": len(drain.snapshot.held),
                     "deadline_s": drain.deadline.remaining(),
                 }
                 for drain in new
@@ -111,6 +117,7 @@ class Commands:
     async def status(self, request: Request) -> JSON:
         service, last = self._service, self._service.last_outcome
         return {
+            "kind": "live",
             "name": service.runtime.name,
             "pid": os.getpid(),
             "version": __version__,

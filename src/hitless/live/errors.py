@@ -32,6 +32,10 @@ class StartFailed(LiveError):
         self.outcome: Final = outcome
 
 
+class HostDecides(LiveError):
+    """The runtime runs in one of several processes, whose host changes them together."""
+
+
 class UnknownResource(LiveError):
     """There is no such resource in this generation."""
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from hitless.change import Event, Events, Outcome, Plan
 from hitless.config import Source
+from hitless.live.apps import AsgiApp, LiveAsgi, LiveWsgi, WsgiApp
 from hitless.live.background import Background
 from hitless.live.declaration import Declaration, Options, Place, Role, declare
 from hitless.live.drains import Overdue
@@ -191,6 +192,28 @@ class Runtime(Generic[S]):
         Raises: as `start`.
         """
         return Background(lambda: self.start(*sources, settings=settings, triggers=triggers), self.stop)
+
+    def asgi(
+        self,
+        app: AsgiApp,
+        *sources: Source,
+        triggers: Triggers = Triggers(),  # noqa: B008 - frozen
+    ) -> LiveAsgi:
+        """The ASGI application with this runtime around it: it starts and stops with the lifespan, and each HTTP request
+        sees one generation.
+        """
+        return LiveAsgi(self, app, sources, triggers)
+
+    def wsgi(
+        self,
+        app: WsgiApp,
+        *sources: Source,
+        triggers: Triggers = Triggers(),  # noqa: B008 - frozen
+    ) -> LiveWsgi:
+        """The WSGI application with this runtime around it: it starts and stops with each worker of `hitless serve`, or with
+        the first request elsewhere, and each request sees one generation.
+        """
+        return LiveWsgi(self, app, sources, triggers)
 
     async def reload(self, settings: S | None = None, *, requested_by: str = "a call") -> Outcome:
         """Read the sources again (or take `settings`) and change what differs.

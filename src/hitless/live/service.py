@@ -35,13 +35,16 @@ from hitless.live.change import Reconfiguration
 from hitless.live.closing import Closer
 from hitless.live.commands import Commands
 from hitless.live.drains import Drain, DrainReport, Drains
-from hitless.live.errors import StartFailed, WouldBlock
+from hitless.live.errors import HostDecides, StartFailed, WouldBlock
 from hitless.live.graph import Graph
 from hitless.live.hooks import Hooks
+from hitless.live.host import HOST, Host
+from hitless.live.hosted import Hosted
 from hitless.live.making import Maker, Stragglers
 from hitless.live.parts import Parts
 from hitless.live.threads import in_thread
 from hitless.live.triggers import Hangup, Triggers
+from hitless.live.unrecorded import Unrecorded
 from hitless.live.veil import Veil
 from hitless.live.watching import Watching
 from hitless.live.wish import Wish
@@ -75,7 +78,10 @@ class Service(Generic[S]):
         self.attempted_hash: str | None = None
         self.stragglers: Final = Stragglers()
         self.parts: Final = self._parts(graph)
-        self.journal, self._temporary = _journal(runtime.name, triggers)
+        self.host: Final = HOST.get()
+        self.journal, self._temporary = (
+            _journal(runtime.name, triggers) if self.host is None else (Unrecorded(), None)
+        )
         self.transactions: Final = Transactions(self.journal, self.events)
         self._before: Wish[S] | None = None
         self._reading: str | None = None
@@ -113,15 +119,15 @@ class Service(Generic[S]):
 
     async def start(self, settings: S | None) -> Outcome:
         """Raises StartFailed."""
+        if self.host is not None:
+            return await self._start_hosted(self.host, settings)
         try:
             await self._commands.open(self.runtime.name, self.triggers.control)
             outcome = await self._change("start", settings, requested_by="start")
         except BaseException:
             await self._end()
             raise
-        if outcome.status is not Status.APPLIED:
-            await self._end()
-            raise StartFailed(outcome)
+        await self._started(outcome)
         if self.triggers.sighup:
             self.hangup.install()
         if self.triggers.watch_interval_s is not None:
@@ -129,6 +135,22 @@ class Service(Generic[S]):
                 self, self.triggers.watch_interval_s, self.triggers.watch_settle_s, applied=self._content
             )
         return outcome
+
+    async def _start_hosted(self, host: Host, settings: S | None) -> Outcome:
+        """The host's triggers and its journal are those that count."""
+        if host.inherited is not None:
+            settings = self.runtime.model.model_validate_json(host.inherited, strict=True)
+        outcome = await self._change("start", settings, requested_by="start")
+        if outcome.status is not Status.APPLIED:
+            host.failed(outcome.message, outcome.detail)
+        await self._started(outcome)
+        host.attached(Hosted(self))
+        return outcome
+
+    async def _started(self, outcome: Outcome) -> None:
+        if outcome.status is not Status.APPLIED:
+            await self._end()
+            raise StartFailed(outcome)
 
     async def stop(self) -> None:
         if self._is_stopping:
@@ -176,10 +198,19 @@ class Service(Generic[S]):
     async def reload(
         self, settings: S | None, *, requested_by: str, timeout_s: float | None = None
     ) -> Outcome:
+        self._is_ours()
         return await self._change("reload", settings, requested_by=requested_by, timeout_s=timeout_s)
 
     async def rollback(self, *, requested_by: str, timeout_s: float | None = None) -> Outcome:
+        self._is_ours()
         return await self._change("rollback", None, requested_by=requested_by, timeout_s=timeout_s)
+
+    def _is_ours(self) -> None:
+        """Raises HostDecides."""
+        if self.host is not None:
+            raise HostDecides(
+                "this runtime changes together with those of the other workers; say hitless reload, or hitless rollback"
+            )
 
     def plan(self, settings: S) -> Plan:
         """Raises Refused."""
@@ -187,7 +218,7 @@ class Service(Generic[S]):
 
     async def read_plan(self) -> Plan:
         """What a reload would do now. Raises Refused."""
-        return self._reconfiguration("reload", (await self._read())[0]).plan()
+        return self._reconfiguration("reload", (await self.read())[0]).plan()
 
     @property
     def busy(self) -> str | None:
@@ -243,15 +274,23 @@ class Service(Generic[S]):
             self.watching.tell(loaded, outcome)
         return outcome
 
+    def swapped(self, wish: Wish[S]) -> None:
+        """The host has made a change: `wish` is in force."""
+        before, self.applied = self.applied, wish
+        self.transactions.resume(self.transactions.generation + 1)
+        self.events.emit("change.committed", generation=self.transactions.generation)
+        if before is not None:  # told beside: the host waits for all processes
+            self.stragglers.add(self.parts.hooks.committed(before.settings, wish.settings))
+
     async def _asked(self, kind: Kind, settings: S | None) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
         if kind == "rollback":
             nowhere = Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
             return self._before or nowhere, None
         if settings is not None:
             return await in_thread(partial(Wish.of, settings), "compare settings"), None
-        return await self._read()
+        return await self.read()
 
-    async def _read(self) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
+    async def read(self) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
         """The sources as they are now; in a thread, because disks hang and large files take their time."""
         if not self.sources:
             return Refused(

@@ -57,7 +57,8 @@ def _drain(drain: Drain) -> dict[str, Any]:
         "why": "replaced",
         "began_s": round(time.monotonic() - drain.began, 3),
         "deadline_s": round(drain.deadline.remaining(), 3),
-        "workers_left": len(held),
+        "workers_left": 0,
+        "leases_left": len(held),
         "overdue": list(drain.overdue),
         "workers": [{"worker": 0, "pid": None, "connections": len(held), "waits_for": waits_for}]
         if held

@@ -13,6 +13,7 @@ from hitless.config import plain
 from hitless.config.diff import differences
 from hitless.config.masked import masked
 from hitless.config.plain import Leaf, leaves
+from hitless.live.reloading import restarting
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -34,6 +35,15 @@ class Wish(Generic[S]):
     def differences(self, before: Wish[S] | None) -> tuple[Difference, ...]:
         """What is not as it was."""
         return () if before is None else differences(before.leaves, self.leaves)
+
+    def restarting(self, before: Wish[S] | None) -> tuple[str, ...]:
+        """Those settings that are not as they were and need a new process."""
+        if before is None:
+            return ()
+        old = {leaf.path: leaf.value for leaf in before.leaves}
+        new = {leaf.path: leaf.value for leaf in self.leaves}
+        changed = [path for path in {**new, **old} if old.get(path) != new.get(path)]
+        return restarting(type(self.settings), changed)
 
     def is_same(self, before: Wish[S] | None) -> bool:
         return before is not None and before.settings == self.settings

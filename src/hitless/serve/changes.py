@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from hitless.change import Deadline, Kind, Plan, Refused, digest
 from hitless.config import Loaded, diff, plain
 from hitless.serve.fleet import Candidate, Fleet
+from hitless.serve.generations import ServeGeneration
+from hitless.serve.in_place import InPlace, Verdict, accepting, look
+from hitless.serve.live_state import LiveState
 from hitless.serve.logs import LogFile
 from hitless.serve.settings import ServeSettings
+from hitless.serve.worker_config import basis
 from hitless.serve.workers import WorkerProcess
 
 FIXED: Final = ("name", "state_dir", "control")
@@ -29,11 +34,18 @@ class Source(Protocol):
 
 
 class Reload:
-    """A new generation from freshly read settings, whatever differs: the code may have changed, too."""
+    """A new generation from freshly read settings, whatever differs: the code may have changed, too. Unless the workers have
+    a runtime (`hitless.live`) and all that differs are settings of it that are live: then the change is made inside them.
+    """
 
-    def __init__(self, fleet: Fleet, source: Source) -> None:
+    def __init__(self, fleet: Fleet, source: Source, *, restart: bool = False) -> None:
         self._fleet: Final = fleet
         self._source: Final = source
+        self._must_restart: Final = restart
+        self._loaded: Loaded[ServeSettings] | None = None
+        self._verdict: Verdict | None = None
+        self._refused: Refused | None = None
+        self._in_place: InPlace | None = None
         self._wanted: ServeSettings | None = None
         self.content: str | None = None
         """Hash of the files' content that was read."""
@@ -42,60 +54,139 @@ class Reload:
     def kind(self) -> Kind:
         return "start" if self._fleet.current is None else "reload"
 
-    def plan(self) -> Plan:
-        loaded = self._source()
-        self._wanted, self.content = loaded.settings, loaded.content_hash
-        return plan_for(self._fleet, self._wanted, kind=self.kind)
+    async def look(self) -> None:
+        """Ask the workers whether the change can be made inside them. Before `plan`, which cannot wait; nothing moves."""
+        generation = self._fleet.current
+        if generation is None or generation.live is None:
+            return
+        try:
+            self._verdict = await self._look(generation, generation.live)
+        except Refused as refused:
+            self._refused = refused  # by the plan, so that it is recorded
 
-    async def prepare(self, plan: Plan, deadline: Deadline) -> Candidate:
+    async def _look(self, generation: ServeGeneration, live: LiveState) -> Verdict:
+        """Raises Refused."""
+        self._loaded = self._source()
+        wanted = self._loaded.settings
+        if self._must_restart:
+            return Verdict("it was asked for")
+        if changed := diff(generation.settings, wanted):
+            return Verdict(f"{', '.join(each.key for each in changed)} changed")
+        if basis(wanted) != generation.basis:
+            return Verdict("a file that its processes are given has changed")
+        return await look(generation, live)
+
+    def plan(self) -> Plan:
+        if self._refused is not None:
+            raise self._refused
+        loaded = self._loaded or self._source()
+        self._wanted, self.content = loaded.settings, loaded.content_hash
+        return self._judged(plan_for(self._fleet, self._wanted, kind=self.kind))
+
+    def _judged(self, plan: Plan) -> Plan:
+        """`plan` for new processes, or the one for a change inside them, if that is the verdict."""
+        verdict, current = self._verdict, self._fleet.current
+        if verdict is None or current is None:
+            return plan
+        differences = (*plan.differences, *verdict.differences)
+        if verdict.state is None:
+            return replace(plan, how="new generation", why=verdict.why, differences=differences)
+        return replace(
+            plan,
+            to_generation=current.number,
+            differences=differences,
+            attempted_hash=digest([plan.attempted_hash, verdict.state.hash]),
+            how="live",
+            why=verdict.why,
+            steps=(f"inside {len(accepting(current))} workers at the same time:", *verdict.steps),
+        )
+
+    async def prepare(self, plan: Plan, deadline: Deadline) -> Candidate | None:
         settings = self._settings()
         LogFile.check(settings.log)
         deadline = deadline.sooner(settings.start.timeout)
-        return await self._fleet.prepare(settings, plan.attempted_hash or "", deadline=deadline)
+        if self._verdict is not None and self._verdict.state is not None:
+            self._in_place = InPlace(self._fleet, self._verdict.state, plan.attempted_hash or "")
+            await self._in_place.prepare(deadline)
+            return None
+        return await self._fleet.prepare(
+            settings, plan.attempted_hash or "", deadline=deadline, template_of=self._lender()
+        )
+
+    def _lender(self) -> ServeGeneration | None:
+        """The generation whose template is forked again."""
+        return None
 
     def _settings(self) -> ServeSettings:
         assert self._wanted is not None, "a change is planned before it is prepared"
         return self._wanted
 
-    async def commit(self, plan: Plan, prepared: Candidate) -> None:
-        await self._fleet.commit(prepared)
+    async def commit(self, plan: Plan, prepared: Candidate | None) -> None:
+        if self._in_place is not None:
+            await self._in_place.commit()
+        elif prepared is not None:
+            await self._fleet.commit(prepared)
 
-    async def undo(self, plan: Plan, prepared: Candidate) -> None:
-        self._fleet.undo(prepared)
+    async def undo(self, plan: Plan, prepared: Candidate | None) -> None:
+        if self._in_place is not None:
+            await self._in_place.undo()
+        elif prepared is not None:
+            self._fleet.undo(prepared)
 
     async def discard(self, plan: Plan, prepared: Candidate | None) -> None:
-        self._fleet.discard_preparing(prepared)
+        if self._in_place is not None:
+            await self._in_place.discard()
+        else:
+            self._fleet.discard_preparing(prepared)
 
 
 class Rollback(Reload):
-    """The generation before the current one once more: from its paused template, or rebuilt from its settings."""
+    """The state before the last change: the settings of the runtime, if they were changed last; or the generation before the
+    current one once more, from its paused template, or rebuilt from its settings.
+    """
 
-    def __init__(self, fleet: Fleet, source: Source, before: Callable[[], ServeSettings | None]) -> None:
-        super().__init__(fleet, source)
+    def __init__(
+        self,
+        fleet: Fleet,
+        source: Source,
+        before: Callable[[], ServeSettings | None],
+        *,
+        restart: bool = False,
+    ) -> None:
+        super().__init__(fleet, source, restart=restart)
         self._before: Final = before
 
+    async def _look(self, generation: ServeGeneration, live: LiveState) -> Verdict:
+        before = generation.live_before
+        if before is None or self._must_restart:
+            return Verdict("the last change was one of processes")
+        verdict = await look(generation, live, wanted=before)
+        return replace(verdict, why="the last change was made in place") if verdict.state else verdict
+
     def plan(self) -> Plan:
-        wanted = self._fleet.kept.settings if self._fleet.kept is not None else self._before()
+        if self._refused is not None:
+            raise self._refused
+        wanted = self._goal()
         if wanted is None:
             raise Refused(
                 "nothing_to_roll_back_to",
                 "there is nothing to roll back to: probation is over, and no other settings were applied before these",
             )
         self._wanted = wanted
-        return plan_for(self._fleet, wanted, kind="rollback")
+        return self._judged(plan_for(self._fleet, wanted, kind="rollback"))
+
+    def _goal(self) -> ServeSettings | None:
+        current = self._fleet.current
+        if current is not None and self._verdict is not None and self._verdict.state is not None:
+            return current.settings
+        return self._fleet.kept.settings if self._fleet.kept is not None else self._before()
 
     @property
     def kind(self) -> Kind:
         return "rollback"
 
-    async def prepare(self, plan: Plan, deadline: Deadline) -> Candidate:
-        settings = self._settings()
-        return await self._fleet.prepare(
-            settings,
-            plan.attempted_hash or "",
-            deadline=deadline.sooner(settings.start.timeout),
-            template_of=self._fleet.kept,
-        )
+    def _lender(self) -> ServeGeneration | None:
+        return self._fleet.kept
 
 
 class Scale:

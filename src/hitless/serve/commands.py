@@ -32,6 +32,7 @@ class Commands:
             "status": self.status,
             "drains": self.drains,
             "diff": self.diff,
+            "check": self.check,
             "history": self.history,
             "metrics": self.metrics,
             "stop": self.stop,
@@ -42,7 +43,8 @@ class Commands:
 
     async def reload(self, request: Request) -> JSON:
         supervisor = self._supervisor
-        return await self._change(Reload(supervisor.fleet, supervisor.source), request)
+        restart = request.params.get("restart") is True
+        return await self._change(Reload(supervisor.fleet, supervisor.source, restart=restart), request)
 
     async def rollback(self, request: Request) -> JSON:
         return await self._change(self._supervisor.rollback(), request)
@@ -132,11 +134,20 @@ class Commands:
     async def diff(self, request: Request) -> JSON:
         """What a reload would do now; nothing moves."""
         supervisor = self._supervisor
+        change = Reload(supervisor.fleet, supervisor.source)
+        await change.look()
         try:
-            plan = Reload(supervisor.fleet, supervisor.source).plan()
+            plan = change.plan()
         except Refused as error:
             return {"refused": {"reason": error.reason, "message": error.message, "invalid": error.invalid}}
         return {"plan": plan.to_json(), "lines": list(plan.lines())}
+
+    async def check(self, request: Request) -> JSON:
+        """Whether the configuration would be taken, as far as the plan can tell; nothing moves."""
+        answer = await self.diff(request)
+        assert isinstance(answer, dict)
+        plan = answer.get("plan")
+        return answer if plan is None else {"hash": plan["attempted_hash"]}
 
     async def history(self, request: Request) -> JSON:
         limit = _number(request, "limit")

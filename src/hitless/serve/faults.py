@@ -28,6 +28,9 @@ POINTS: Final = (
     "generation.serves",  # the new workers accept beside the old ones
     "generation.drains",  # the old workers are told to hand over
     "listeners.closed",  # those that are no longer named
+    "live.prepared",  # in all workers
+    "live.settled",  # in all workers; the next step is the swap
+    "live.swapped",
     "change.recorded",  # in the journal
 )
 

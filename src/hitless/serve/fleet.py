@@ -257,6 +257,7 @@ class Fleet:
         await generation.serve(workers, self.listeners)
         generation.settings, generation.settings_hash = settings, settings_hash
         self.reaim(self.drains)
+        generation.live_before = None  # a rollback takes back what was changed last
         self.shed(self.serving()[settings.workers :])
 
     def shed(self, workers: Sequence[WorkerProcess]) -> None:

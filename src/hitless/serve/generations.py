@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any, Final
 
-from hitless.change import Deadline, Events, Generation, Refused, State, is_out_of_descriptors
+from hitless.change import Deadline, Events, Generation, Refused, State
 from hitless.config import plain
 from hitless.serve import channel, faults, health
 from hitless.serve.binding import Listener
+from hitless.serve.live_state import LiveState
 from hitless.serve.reaper import Exit, Reaper
 from hitless.serve.scoreboard import ROWS, Scoreboard
 from hitless.serve.settings import ServeSettings
 from hitless.serve.templates import Launch, TemplateProcess
+from hitless.serve.worker_config import basis, worker_config
 from hitless.serve.workers import WorkerProcess, WorkerState
 
 SERVING_S: Final = 10.0
@@ -78,6 +79,12 @@ class ServeGeneration:
         self.forks = settings.fork == "auto"
         self.workers: dict[int, WorkerProcess] = {}
         self.crashes = 0
+        self.live: LiveState | None = None
+        """Settings of the application's runtime that are in force in all workers; None if there is none in each of them."""
+        self.live_before: LiveState | None = None
+        """Those before the last change inside the processes."""
+        self.basis = ""
+        """Digest of all that is given to its processes: another one needs other processes."""
         self._lender: ServeGeneration | None = None
 
     @property
@@ -101,6 +108,9 @@ class ServeGeneration:
             "import_s": self.import_s,
             "forks": self.forks,
             "crashes": self.crashes,
+            "live": None if self.live is None else self.live.freeze(),
+            "live_before": None if self.live_before is None else self.live_before.freeze(),
+            "basis": self.basis,
             "template": None if self.template is None else self.template.freeze(),
             "workers": [worker for worker in workers if worker is not None],
         }
@@ -114,6 +124,11 @@ class ServeGeneration:
         )
         generation.interface, generation.import_s = frozen["interface"], frozen["import_s"]
         generation.forks, generation.crashes = frozen["forks"], frozen["crashes"]
+        generation.live, generation.live_before = (
+            LiveState.thaw(frozen["live"]),
+            LiveState.thaw(frozen["live_before"]),
+        )
+        generation.basis = frozen["basis"]
         if frozen["template"] is not None:
             generation.template = TemplateProcess(host.loop, host.reaper, on_exit=host.on_template_gone)
             generation.template.thaw(frozen["template"])
@@ -130,6 +145,7 @@ class ServeGeneration:
         self._lender = lender
         self.template, lender.template = lender.template, None
         self.interface, self.forks, self.import_s = lender.interface, lender.forks, lender.import_s
+        self.live, self.basis = lender.live, lender.basis
 
     async def prepare(self, deadline: Deadline) -> list[WorkerProcess]:
         """Imports the application and starts all workers; they are ready, and serve nobody yet.
@@ -153,9 +169,11 @@ class ServeGeneration:
         """Raises Refused, DeadlinePassed."""
         template = TemplateProcess(self._host.loop, self._host.reaper, on_exit=self._host.on_template_gone)
         launch = Launch.of(self.settings)
+        config = worker_config(self.settings, self.number, launch.directory)
+        self.basis = self.basis or basis(self.settings)  # as it was when its first workers were started
         await template.start(
             launch,
-            worker_config(self.settings, self.number, launch.directory),
+            config,
             log_fd=self._host.log_fd,
             deadline=deadline,
         )
@@ -188,11 +206,27 @@ class ServeGeneration:
             await _all(
                 deadline.wait(worker.ready, f"worker {worker.number} was not ready") for worker in started
             )
+            self._note_live(started)
         except BaseException:
             for worker in started:
                 worker.kill()
             raise
         return started
+
+    def _note_live(self, started: Sequence[WorkerProcess]) -> None:
+        """What the first workers' runtimes have started with is what later ones start with.
+
+        Raises:
+            Refused: they have not all started with the same.
+        """
+        states = [worker.take_state() for worker in started]
+        if self.live is None and states:
+            if len({None if state is None else state.hash for state in states}) > 1:
+                raise Refused(
+                    "settings_differ",
+                    "the workers have started with different settings; were the files written meanwhile? try again",
+                )
+            self.live = states[0]
 
     async def probe(self, workers: Sequence[WorkerProcess], deadline: Deadline) -> None:
         if self.settings.health.path is not None:
@@ -232,6 +266,8 @@ class ServeGeneration:
         ours, theirs = channel.pair()
         worker = self._worker(next(self._host.numbers), self._host.take_row())
         worker.connect(ours)
+        if self.live is not None:
+            worker.inherit(self.live)
         self.workers[worker.number] = worker
         started.append(worker)
         return worker, theirs
@@ -249,7 +285,7 @@ class ServeGeneration:
         )
 
     def _worker_fields(self, worker: WorkerProcess) -> dict[str, Any]:
-        return {"worker": worker.number, "generation": self.number}
+        return {"worker": worker.number, "generation": self.number, "inherits": self.live is not None}
 
     def _exhausted(self, worker: WorkerProcess, error: str) -> None:
         self._host.events.emit("worker.exhausted", worker=worker.number, generation=self.number, error=error)
@@ -318,61 +354,3 @@ async def _all(awaitables: Iterable[Any]) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-
-
-def worker_config(settings: ServeSettings, generation: int, directory: str) -> dict[str, Any]:
-    """What a template and its workers need to know, as JSON-able values."""
-    limits, timeouts = settings.limits, settings.timeouts
-    return {
-        "name": settings.name,
-        "generation": generation,
-        "app": settings.app,
-        "interface": settings.interface,
-        "path": [directory, *settings.path],
-        "connections": limits.connections,
-        "max_requests": limits.max_requests,
-        "max_requests_jitter": limits.max_requests_jitter,
-        "drain_timeout": settings.drain.timeout,
-        "log": {"level": settings.log.level, "format": settings.log.format},
-        "tls": _read_tls(settings),
-        "http": {
-            "interface": settings.interface,
-            "threads": settings.threads,
-            "root_path": settings.root_path,
-            "server_name": settings.server_name,
-            "forwarded_allow_ips": list(settings.forwarded_allow_ips),
-            "access": settings.log.access,
-            "header_bytes": limits.header_bytes,
-            "headers": limits.headers,
-            "body_bytes": limits.body_bytes,
-            "concurrency": limits.concurrency,
-            "keep_alive": timeouts.keep_alive,
-            "header_timeout": timeouts.header,
-            "body_timeout": timeouts.body,
-            "write_timeout": timeouts.write,
-            "linger": settings.drain.linger,
-            "stream": min(settings.drain.stream, settings.drain.timeout / 2),
-            "spread": min(settings.drain.spread, settings.drain.timeout / 4),
-            "multiprocess": settings.workers > 1,
-        },
-    }
-
-
-def _read_tls(settings: ServeSettings) -> dict[str, str] | None:
-    tls = settings.tls
-    if tls.certificate is None and tls.key is None:
-        return None
-    if tls.certificate is None or tls.key is None:
-        raise Refused(
-            "tls_invalid", "tls.certificate and tls.key belong together; one is not set", invalid=True
-        )
-    try:
-        return {"certificate": Path(tls.certificate).read_text(), "key": Path(tls.key).read_text()}
-    except OSError as error:
-        if is_out_of_descriptors(error):
-            raise
-        raise Refused("tls_invalid", f"cannot read {error.filename}: {error.strerror}") from error
-    except ValueError as error:  # not text, or a path with a NUL
-        raise Refused(
-            "tls_invalid", f"cannot read {tls.certificate} and {tls.key} as PEM files: {error}"
-        ) from error

@@ -187,6 +187,15 @@ def _where(error: BaseException) -> str:
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
+def files(spec: str) -> list[str]:
+    """Files that are part of the application's code without being modules."""
+    return (
+        [str(Path(spec.removeprefix("paste:").partition("#")[0]).absolute())]
+        if spec.startswith("paste:")
+        else []
+    )
+
+
 def extend_path(directories: list[str]) -> None:
     """Puts `directories` first on the import path, in their order."""
     for directory in reversed(directories):

@@ -57,6 +57,7 @@ class Mender:
         self._now: Final = asyncio.Event()
         self._deaths = 0
         self._stopped = False
+        self._held = False
 
     def note_crash(self, generation: ServeGeneration) -> None:
         """A worker of the current generation died unasked."""
@@ -81,17 +82,39 @@ class Mender:
         if self._task is not None:
             self._task.cancel()
 
+    async def hold(self, deadline: Deadline) -> None:
+        """Starts nobody until `release`; returns when nobody is being started.
+
+        Raises:
+            DeadlinePassed: somebody still is.
+        """
+        self._held = True
+        self._now.set()
+        if self._task is not None:
+            await deadline.wait(asyncio.wait({self._task}), "a worker that is being replaced was not ready")
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self.mend()
+
     def mend(self) -> None:
         """Brings the current generation back to its size and gives it a template, if either is missing."""
         self._again = True
-        if self._task is None and not self._stopped:
+        if self._task is None and self._may_start():
             self._task = self._loop.create_task(self._mend())
+
+    def _may_start(self) -> bool:
+        return not self._stopped and not self._held
 
     async def _mend(self) -> None:
         try:
-            while self._again and not self._stopped:
+            while self._again and self._may_start():
                 self._again = False
                 await self._hold_back(self.crashes.delay_s)
+                if not self._may_start():
+                    self._again = True
+                    break
                 generation, deaths = self._current(), self._deaths
                 try:
                     await self._mend_once(generation)

@@ -40,6 +40,9 @@ async def _generation(fleet: Fleet, generation: ServeGeneration, limit: int) -> 
         "state": generation.life.state.value,
         "since_s": round(time.time() - generation.life.since, 3),
         "settings_hash": generation.settings_hash,
+        "live": None
+        if generation.live is None
+        else {"name": generation.live.name, "hash": generation.live.hash},
         "app": generation.settings.app,
         "interface": generation.interface,
         "import_s": generation.import_s,
@@ -63,6 +66,7 @@ async def _worker(fleet: Fleet, worker: WorkerProcess, limit: int) -> dict[str, 
         "in_flight": report["in_flight"] if report else seen["in_flight"],
         "requests": report["counters"]["requests"] if report else seen["requests"],
         "open": report["connections"] if report else [],
+        "live_drains": report.get("live_drains", []) if report else [],
     }
 
 

@@ -301,6 +301,10 @@ class Supervisor:
         """
         if self.busy is not None:
             raise ChangeInProgress(self.busy)
+        if isinstance(change, Reload):
+            await change.look()
+            if self.busy is not None:
+                raise ChangeInProgress(self.busy)
         faults.reach("change.requested")
         run: Any = self.transactions.run  # each change has a prepared type of its own
         outcome: Outcome = await run(
@@ -323,8 +327,8 @@ class Supervisor:
             self.notifier.ready(outcome.message)
         return outcome
 
-    def rollback(self) -> Rollback:
-        return Rollback(self.fleet, self.source, self._settings_before)
+    def rollback(self, *, restart: bool = False) -> Rollback:
+        return Rollback(self.fleet, self.source, self._settings_before, restart=restart)
 
     def _settings_before(self) -> ServeSettings | None:
         """The settings that were applied before the ones that are now, from the journal.
@@ -393,7 +397,8 @@ class Supervisor:
         # Asked for once per death; by now another change may have put another generation in its place.
         if self.fleet.current is crashing and self.fleet.kept is not None and not self._stop.done():
             self.events.emit("generation.crashes", generation=crashing.number)
-            outcome = await self.change(self.rollback(), requested_by="probation: workers keep dying")
+            change = self.rollback(restart=True)  # of the processes: they are what dies
+            outcome = await self.change(change, requested_by="probation: workers keep dying")
             if outcome.is_good:
                 self.fleet.drop_kept()  # nobody shall come back to that one in an instant
 

@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from hitless.serve import channel, loaders, memory, orphan, worker
 from hitless.serve.boot import PROTOCOL
 from hitless.serve.channel import ChannelClosed, Message
+from hitless.serve.code import Code
 
 
 def main(fd: int) -> NoReturn:
@@ -41,15 +42,16 @@ def main(fd: int) -> NoReturn:
     try:
         channel.send(sock, "hello", protocol=PROTOCOL, python=sys.version.split()[0], pid=os.getpid())
         config = channel.receive(sock).fields
-        app = _load(sock, config)
+        code = Code()
+        app = _load(sock, config, code)
         if app is not None:
-            _serve_supervisor(sock, app, {**config, "supervisor": supervisor})
+            _serve_supervisor(sock, worker.Program(app, code), {**config, "supervisor": supervisor})
     except ChannelClosed:
         pass  # the supervisor has no more use for us, or is gone
     os._exit(0)
 
 
-def _load(sock: socket.socket, config: dict[str, Any]) -> Any:
+def _load(sock: socket.socket, config: dict[str, Any], code: Code) -> Any:
     """Imports the application; on failure says why and returns None."""
     began = time.monotonic()
     loaders.extend_path(config["path"])
@@ -66,6 +68,7 @@ def _load(sock: socket.socket, config: dict[str, Any]) -> Any:
         return None
     config["http"]["interface"] = interface
     preload(interface)
+    code.note(*loaders.files(config["app"]))
     threads = _threads()
     memory.give_back()  # what stays is spared by every later collection, which would write to the shared pages
     channel.send(
@@ -95,19 +98,19 @@ def _threads() -> list[str]:
     return names
 
 
-def _serve_supervisor(sock: socket.socket, app: Any, config: dict[str, Any]) -> None:
+def _serve_supervisor(sock: socket.socket, program: worker.Program, config: dict[str, Any]) -> None:
     while True:
         message = channel.receive(sock)
         if message.kind == "fork":
-            _fork(sock, message, app, config)
+            _fork(sock, message, program, config)
         elif message.kind == "become":
             sock.close()
-            _become(message, app, config)
+            _become(message, program, config)
         elif message.kind == "log":
             worker.reopen_log(message.fds[0])
 
 
-def _fork(sock: socket.socket, message: Message, app: Any, config: dict[str, Any]) -> None:
+def _fork(sock: socket.socket, message: Message, program: worker.Program, config: dict[str, Any]) -> None:
     """Forks a worker that is the supervisor's child, and says its pid."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -124,7 +127,7 @@ def _fork(sock: socket.socket, message: Message, app: Any, config: dict[str, Any
             while os.getppid() == between:
                 os.sched_yield()  # until the supervisor is our parent: its death is to be ours
             orphan.die_with(config["supervisor"])
-            _become(message, app, config)
+            _become(message, program, config)
         except BaseException:  # noqa: BLE001 - nothing may run on in a forked copy of the template
             traceback.print_exc()
         finally:
@@ -139,6 +142,6 @@ def _fork(sock: socket.socket, message: Message, app: Any, config: dict[str, Any
     channel.send(sock, "forked", worker=message["worker"], pid=int(pid or 0))
 
 
-def _become(message: Message, app: Any, config: dict[str, Any]) -> NoReturn:
+def _become(message: Message, program: worker.Program, config: dict[str, Any]) -> NoReturn:
     """From here on this process is a worker."""
-    worker.serve(socket.socket(fileno=message.fds[0]), app, {**config, **message["config"]})
+    worker.serve(socket.socket(fileno=message.fds[0]), program, {**config, **message["config"]})

@@ -24,7 +24,7 @@ from hitless.change import Deadline, Kind, Plan, Refused
 from hitless.serve.fleet import Fleet
 from hitless.serve.reaper import Exit, Reaper
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Of the state; a program that does not know it refuses the rehearsal. Another one whenever a key is added or goes."""
 
 REHEARSAL_S: Final = 30.0
@@ -200,4 +200,10 @@ def _descriptors(state: Mapping[str, Any]) -> list[int]:
     listeners = [each["fd"] for each in (*fleet["listeners"], *fleet["metrics_listeners"])]
     logs = [fd for fd in state["log"].values() if fd is not None]
     channels = [each["channel"] for each in _channels(state) if each["channel"] is not None]
-    return [*listeners, *channels, *logs, *state["control"], fleet["board"]]
+    live = [
+        each["fd"]
+        for generation in fleet["generations"]
+        for each in (generation["live"], generation["live_before"])
+        if each is not None
+    ]
+    return [*listeners, *channels, *logs, *live, *state["control"], fleet["board"]]

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from hitless.serve import children, orphan
@@ -21,11 +22,14 @@ from hitless.serve import scoreboard as board
 from hitless.serve.acceptor import Acceptor
 from hitless.serve.boot import SHUTDOWN_S
 from hitless.serve.channel import MESSAGE_CHARS, AsyncChannel, Message, clip, fitting
+from hitless.serve.code import Code
 from hitless.serve.handover import Giver, Taker
+from hitless.serve.hosting import Hosting
 from hitless.serve.http.engine import Engine
 from hitless.serve.http.errors import StartupFailed
 from hitless.serve.http.facts import Facts, Listener
 from hitless.serve.http.options import HttpOptions
+from hitless.serve.tls import tls_context
 from hitless.serve.worker_log import WorkerLog, flush, print_line
 
 SLACK: Final = 2
@@ -41,18 +45,27 @@ ORPHAN_GRACE_S: Final = 5.0
 """A worker without a supervisor that should have drained and shut down this long ago is killed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a worker runs."""
+
+    app: Any
+    code: Code
+
+
 class Worker:
     """State of this process, owned by its event loop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, app: Any, config: dict[str, Any]
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, program: Program, config: dict[str, Any]
     ) -> None:
         self._loop: Final = loop
         self._config: Final = config
         self._options: Final = HttpOptions(**config["http"])
         self._channel: Final = AsyncChannel(loop, sock, on_message=self._told, on_closed=self._orphaned)
+        self._hosting: Final = Hosting(loop, program.code, self._channel.send)
         self._engine: Final = Engine(
-            app,
+            program.app,
             self._options,
             loop=loop,
             on_empty=self._check_drained,
@@ -86,19 +99,22 @@ class Worker:
             "drain": self._drain,
             "report": self._report,
             "log": self._reopen_log,
+            "settings": self._inherit,
+            "live": self._hosting.told,
         }
+        self._has_inherited: Final = asyncio.Event()
 
     async def run(self) -> None:
         """Starts the application, serves until drained, shuts the application down."""
         try:
-            self._tls = _tls_context(self._config["tls"])
+            self._tls = tls_context(self._config["tls"])
         except OSError as error:  # ssl.SSLError among them
             self._channel.send(
                 "failed", reason="tls_invalid", message=f"the TLS certificate cannot be used: {error}"
             )
             return
         try:
-            await self._engine.startup()
+            await self._start_up()
         except StartupFailed as error:
             self._channel.send(
                 "failed",
@@ -109,9 +125,21 @@ class Worker:
             return
         self._is_ready = True
         self._loop.add_signal_handler(signal.SIGTERM, self._retire)
-        self._channel.send("ready", pid=os.getpid())
+        fds, facts = self._hosting.facts()
+        self._channel.send("ready", fds, pid=os.getpid(), **facts)
+        for fd in fds:
+            os.close(fd)
         await self._done
         await self._shut_down()
+
+    async def _start_up(self) -> None:
+        """The application is ready, and its runtime, if it has one. Raises StartupFailed."""
+        if self._config.get("inherits"):
+            await self._has_inherited.wait()
+        self._hosting.take_in()
+        await self._engine.startup()
+        if self._hosting.failure is not None:
+            raise StartupFailed(self._hosting.failure[0])
 
     async def _shut_down(self) -> None:
         try:
@@ -127,6 +155,10 @@ class Worker:
 
     def _told(self, message: Message) -> None:
         self._answers[message.kind](message)
+
+    def _inherit(self, message: Message) -> None:
+        self._hosting.inherit(message)
+        self._has_inherited.set()
 
     def _probe(self, message: Message) -> None:
         sock = socket.socket(fileno=message.fds[0])
@@ -226,6 +258,7 @@ class Worker:
             open=len(self._engine.connections),
             in_flight=self._engine.in_flight,
             counters=self._counters(),
+            live_drains=fitting(self._hosting.drains()),
         )
 
     def _reopen_log(self, message: Message) -> None:
@@ -330,26 +363,7 @@ def reopen_log(fd: int) -> None:
     os.close(fd)
 
 
-def _tls_context(pem: dict[str, str] | None) -> Any:
-    """The server's TLS context. The files were read by the supervisor, which may be allowed to; we need not be."""
-    if pem is None:
-        return None
-    import ssl
-
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    files = {name: os.memfd_create(f"hitless-{name}", os.MFD_CLOEXEC) for name in ("certificate", "key")}
-    try:
-        for name, fd in files.items():
-            os.write(fd, pem[name].encode())
-        context.load_cert_chain(f"/proc/self/fd/{files['certificate']}", f"/proc/self/fd/{files['key']}")
-    finally:
-        for fd in files.values():
-            os.close(fd)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def serve(sock: socket.socket, app: Any, config: dict[str, Any]) -> NoReturn:
+def serve(sock: socket.socket, program: Program, config: dict[str, Any]) -> NoReturn:
     """Runs a worker in this process and ends the process."""
     _name_process(config)
     signal.set_wakeup_fd(-1)
@@ -365,7 +379,7 @@ def serve(sock: socket.socket, app: Any, config: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
-        worker = Worker(loop, sock, app, config)
+        worker = Worker(loop, sock, program, config)
         os.register_at_fork(after_in_child=worker.let_go_in_child)
         runner.run(worker.run())
         flush()

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from hitless.change import Refused
+from hitless.change import Deadline, Refused
 from hitless.serve.channel import AsyncChannel, Message
+from hitless.serve.live_state import LiveState
 from hitless.serve.reaper import Exit, Reaper
 
 NEVER_BORN: Final = Exit(None, None)
@@ -64,6 +65,9 @@ class WorkerProcess:
     drained: Drained | None = None
     counters: dict[str, int] = field(default_factory=dict)
 
+    live_hash: str | None = None
+    """Of the settings that its runtime has in force; None if it has no runtime."""
+
     def __post_init__(self) -> None:
         self._channel: AsyncChannel | None = None
         self.ready: asyncio.Future[None] = self.loop.create_future()
@@ -71,6 +75,9 @@ class WorkerProcess:
         self.gone: asyncio.Future[None] = self.loop.create_future()
         self._reports: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._report_number = 0
+        self._live: dict[int, asyncio.Future[Message]] = {}
+        self._live_number = 0
+        self._state: LiveState | None = None
 
     def connect(self, sock: socket.socket) -> None:
         """Speaks to the process over `sock`, before the process exists: nothing it says is missed."""
@@ -102,6 +109,7 @@ class WorkerProcess:
             "was_killed": self.was_killed,
             "drained": None if self.drained is None else asdict(self.drained),
             "counters": self.counters,
+            "live_hash": self.live_hash,
             "channel": self._channel.fd if is_open else None,
             "is_quiet": self._channel.is_quiet,
         }
@@ -114,6 +122,7 @@ class WorkerProcess:
         self.wants_to_retire = frozen["wants_to_retire"]
         self.counters = dict(frozen["counters"])
         self.was_killed = frozen["was_killed"]
+        self.live_hash = frozen["live_hash"]
         if frozen["drained"] is not None:
             self.drained = Drained(**{**frozen["drained"], "cut": tuple(frozen["drained"]["cut"])})
         _settle(self.ready)
@@ -149,6 +158,40 @@ class WorkerProcess:
 
     def reopen_log(self, fd: int) -> None:
         self._send("log", [fd])
+
+    def inherit(self, state: LiveState) -> None:
+        """Its runtime is to start with these settings; it waits for them (`inherits` in its configuration)."""
+        self._send("settings", [state.fd])
+
+    def take_state(self) -> LiveState | None:
+        """The settings that its runtime has started with, once."""
+        state, self._state = self._state, None
+        return state
+
+    async def live(self, step: str, fds: Sequence[int] = (), *, deadline: Deadline, **fields: Any) -> Message:
+        """Its answer to one step of a change inside the processes (see `hitless.serve.in_place`).
+
+        Raises:
+            Refused: it cannot, or has died.
+            DeadlinePassed: it did not answer.
+        """
+        if self.state is WorkerState.GONE:
+            raise Refused("worker_died", f"a worker {self.exit} before the {step}")
+        self._live_number += 1
+        number = self._live_number
+        future = self._live[number] = self.loop.create_future()
+        self._send("live", fds, step=step, number=number, **fields)
+        try:
+            answer: Message = await deadline.wait(
+                future, f"worker {self.number} did not answer to the {step}"
+            )
+        finally:
+            self._live.pop(number, None)
+        if not answer["ok"]:
+            raise Refused(
+                answer["reason"], answer["message"], answer["detail"], invalid=answer.fields["invalid"]
+            )
+        return answer
 
     async def report(self, *, limit: int, timeout_s: float) -> dict[str, Any] | None:
         """What it is doing; None if it is too busy to say, or dies."""
@@ -189,6 +232,7 @@ class WorkerProcess:
         match message.kind:
             case "ready":
                 self.state = WorkerState.READY
+                self._note_live(message)
                 _settle(self.ready)
             case "failed":
                 detail = message.fields.get("detail", "")
@@ -197,6 +241,13 @@ class WorkerProcess:
                 if self.state is WorkerState.READY:  # else it was told to drain meanwhile
                     self.state = WorkerState.SERVING
                 _settle(self.serving)
+            case "live":
+                answer = self._live.get(message["number"])
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+                else:  # nobody waits for it any more
+                    for fd in message.fds:
+                        os.close(fd)
             case "retire":
                 self.wants_to_retire = True
                 self.on_retire(self)
@@ -212,6 +263,12 @@ class WorkerProcess:
                 self.drained = Drained(
                     counters.get("handed_over", 0), tuple(message["cut"]), message["cut_count"]
                 )
+
+    def _note_live(self, message: Message) -> None:
+        live = message.fields.get("live")
+        if live is not None:
+            self.live_hash = live["hash"]
+            self._state = LiveState(message.fds[0], live["hash"], live["name"])
 
     def _closed(self) -> None:
         """It has closed its end: it is exiting, and the reaper will say how."""
@@ -234,6 +291,10 @@ class WorkerProcess:
         refusal = Refused("worker_died", f"a worker {self.exit} while {was}")
         _refuse(self.ready, refusal)
         _refuse(self.serving, refusal)
+        for answer in self._live.values():
+            if not answer.done():
+                answer.set_exception(refusal)
+                answer.exception()
         for future in self._reports.values():
             if not future.done():
                 future.set_result(None)

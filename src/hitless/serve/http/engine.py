@@ -22,6 +22,7 @@ from hitless.serve.http.options import HttpOptions
 from hitless.serve.http.response import Response
 from hitless.serve.http.states import State
 from hitless.serve.http.timers import Sweep
+from hitless.serve.http.wsgi_life import wsgi_shutdown, wsgi_startup
 
 Log = Callable[..., None]
 """Called as `log(level, event, **fields)`; `exc_info` among the fields is an exception."""
@@ -120,6 +121,7 @@ class Engine:
             StartupFailed: the application said so; the message is its own.
         """
         if self._lifespan is None:
+            await wsgi_startup(self.app)
             self.pool.start()
             return
         await self._lifespan.startup()
@@ -130,6 +132,7 @@ class Engine:
         self.sweep.stop()
         if self._lifespan is None:
             self.pool.stop()
+            await wsgi_shutdown(self.app)
         else:
             await self._lifespan.shutdown()
 

@@ -1,0 +1,38 @@
+"""Who runs this process, where it is one of several that must change together: a worker of `hitless serve` or `hitless run`.
+
+The host is told of the runtime when it starts, and from then on makes its changes: in all processes, or in none. Without a
+host a runtime makes its own.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from hitless.live.hosted import Hosted
+
+
+class Host(Protocol):
+    @property
+    def inherited(self) -> str | None:
+        """The settings (JSON) to start with, in place of those of the sources: what the other processes run on."""
+
+    def attached(self, hosted: Hosted[Any]) -> None:
+        """A runtime has started. Raises LiveError: there is one already."""
+
+    def failed(self, message: str, detail: str) -> None:
+        """The runtime could not be started."""
+
+    def ready(self) -> None:
+        """The program says that it is up; see `hitless.live.ready`."""
+
+
+HOST: Final[ContextVar[Host | None]] = ContextVar("host", default=None)
+
+
+def ready() -> None:
+    """Say that this program is up. `hitless run` waits for it, or for the start of a runtime; elsewhere it does nothing."""
+    host = HOST.get()
+    if host is not None:
+        host.ready()
