@@ -21,6 +21,8 @@ from serve.service import Service, running, wait_for
 
 WORKERS = 3
 
+pytestmark = pytest.mark.timeout(600)  # many processes are started, perhaps on a busy machine
+
 
 @contextmanager
 def mortal(folder: Path) -> Iterator[Mortal]:
