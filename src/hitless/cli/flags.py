@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -47,9 +47,17 @@ def default(info: FieldInfo) -> str | None:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def with_flags(command: Callable[..., None], model: type[BaseModel]) -> Callable[..., None]:
-    """`command(**own, given)` with one option per key of `model`; `given` holds those that were used, by key."""
-    fields = {key.replace(".", "__"): (key, info) for key, info in keys(model)}
+def with_flags(
+    command: Callable[..., None], model: type[BaseModel], *, without: Collection[str] = ()
+) -> Callable[..., None]:
+    """`command(**own, given)` with one option per key of `model`; `given` holds those that were used, by key. `without`
+    names keys, or tables, that mean nothing to it.
+    """
+    fields = {
+        key.replace(".", "__"): (key, info)
+        for key, info in keys(model)
+        if key not in without and key.partition(".")[0] not in without
+    }
 
     def run(**values: Any) -> None:
         given = {}

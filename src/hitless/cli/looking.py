@@ -58,8 +58,8 @@ def status(
 def _status(answer: Any) -> RenderableType:
     head = Text(f"{answer['name']}  pid {answer['pid']}  generation {answer['generation']}", style="bold")
     is_live = answer.get("kind") == "live"
-    if not is_live:
-        head.append(f"  on {', '.join(answer['addresses']) or 'no address'}", style="not bold")
+    if answer["addresses"]:
+        head.append(f"  on {', '.join(answer['addresses'])}", style="not bold")
     lines: list[RenderableType] = [head]
     if answer["busy"]:
         lines.append(Text(f"{answer['busy']} is in progress", style="yellow"))

@@ -32,6 +32,10 @@ Checked = Annotated[
         help="module:attr, module:factory() or paste:FILE#name; or the name of a service that runs",
     ),
 ]
+Main = Annotated[
+    str | None,
+    typer.Argument(metavar="MAIN", help="module:function, sync or async; or a module, as python -m runs it"),
+]
 App = Annotated[
     str | None, typer.Argument(metavar="APP", help="module:attr, module:factory() or paste:FILE#name")
 ]
@@ -39,11 +43,17 @@ Writable = Annotated[
     bool, typer.Option("--allow-writable", help="accept a configuration file that others may write")
 ]
 DEFAULT_FILE = "hitless.toml"
+OF_SERVERS = (
+    *("interface", "bind", "backlog", "threads", "root_path", "server_name", "forwarded_allow_ips"),
+    *("limits", "timeouts", "health", "tls", "log.access", "drain.linger", "drain.stream", "drain.spread"),
+)
+"""Settings that mean nothing to a program that takes no connections."""
 
 
 def add_to(app: typer.Typer) -> None:
     for command in (serve, check, unit):
         app.command(command.__name__)(with_flags(command, ServeSettings))
+    app.command()(with_flags(run, ServeSettings, without=OF_SERVERS))
 
 
 def serve(
@@ -57,6 +67,15 @@ def serve(
     )
     # The supervisor replaces this process, so that it does not carry the command line's libraries for months.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hitless.serve", asked])
+
+
+def run(
+    given: dict[str, Any], program: Main = None, config: Config = None, allow_writable: Writable = False
+) -> None:
+    """Run a program that runs for long; its settings, and everything else about it, can be changed while it runs."""
+    if program is not None and ":" not in program:
+        program = f"-m {program}"
+    serve({**given, "interface": "program"}, program, config, allow_writable)
 
 
 def check(
@@ -138,7 +157,7 @@ def _request(given: dict[str, Any], app: str | None, config: str | None, allow_w
 def _read(request: Request) -> Loaded[ServeSettings]:
     try:
         loaded = read(request, os.environ)
-        addresses(loaded.settings.bind, systemd_fds=None)
+        addresses(loaded.settings.addresses, systemd_fds=None)
     except (ConfigError, Refused) as error:
         errors().print(str(error), markup=False)
         raise typer.Exit(int(ExitCode.INVALID)) from error

@@ -17,10 +17,11 @@ from hitless.live.errors import (
     UnknownResource,
     WouldBlock,
 )
-from hitless.live.host import ready
+from hitless.live.host import lifetime, ready
 from hitless.live.inputs import Each, EachKey, Needs, Setting
 from hitless.live.instance import MOVES, Phase
 from hitless.live.lease import Lease
+from hitless.live.lifetime import Lifetime
 from hitless.live.reloading import Reload
 from hitless.live.runtime import Runtime
 from hitless.live.snapshot import Snapshot
@@ -35,6 +36,7 @@ __all__ = [
     "EachKey",
     "HostDecides",
     "Lease",
+    "Lifetime",
     "Limits",
     "LiveError",
     "Move",
@@ -54,5 +56,6 @@ __all__ = [
     "Triggers",
     "UnknownResource",
     "WouldBlock",
+    "lifetime",
     "ready",
 ]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from hitless.live.lifetime import Lifetime
+
 if TYPE_CHECKING:
     from hitless.live.hosted import Hosted
 
@@ -27,8 +29,20 @@ class Host(Protocol):
     def ready(self) -> None:
         """The program says that it is up; see `hitless.live.ready`."""
 
+    def lifetime(self) -> Lifetime:
+        """The program wants to be told when it is to end."""
+
 
 HOST: Final[ContextVar[Host | None]] = ContextVar("host", default=None)
+
+
+def lifetime() -> Lifetime:
+    """When this program is to end. Whoever asks for it is not interrupted: it ends by itself, within the drain deadline.
+
+    Outside of `hitless run` nobody ever ends it.
+    """
+    host = HOST.get()
+    return Lifetime() if host is None else host.lifetime()
 
 
 def ready() -> None:

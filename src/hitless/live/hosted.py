@@ -63,6 +63,12 @@ class Hosted(Generic[S]):
         applied = self._service.applied
         return "{}" if applied is None else json.dumps(plain(applied.settings))
 
+    def exclusive(self) -> list[str]:
+        """What only one process can have at a time, of what its resources have."""
+        current = self._service.parts.leases.current
+        found = {} if current is None else current.instances
+        return sorted({each.node.conflict for each in found.values() if each.node.conflict is not None})
+
     def drains(self) -> list[dict[str, Any]]:
         """As `hitless status` shows them."""
         return drains_of(self._service.parts.drains)

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from hitless.change import Deadline, Kind, Plan, Refused, digest
 from hitless.config import Loaded, diff, plain
+from hitless.serve.drains import KILL_AFTER_S
 from hitless.serve.fleet import Candidate, Fleet
 from hitless.serve.generations import ServeGeneration
 from hitless.serve.in_place import InPlace, Verdict, accepting, look
@@ -104,7 +105,8 @@ class Reload:
     async def prepare(self, plan: Plan, deadline: Deadline) -> Candidate | None:
         settings = self._settings()
         LogFile.check(settings.log)
-        deadline = deadline.sooner(settings.start.timeout)
+        room_s = settings.drain.timeout + KILL_AFTER_S if self._fleet.makes_room(settings) else 0.0
+        deadline = deadline.sooner(settings.start.timeout + room_s)
         if self._verdict is not None and self._verdict.state is not None:
             self._in_place = InPlace(self._fleet, self._verdict.state, plan.attempted_hash or "")
             await self._in_place.prepare(deadline)
@@ -249,7 +251,7 @@ def plan_for(fleet: Fleet, wanted: ServeSettings, *, kind: Kind, to_generation: 
     Raises:
         Refused: `wanted` contradicts itself, or changes what cannot change.
     """
-    fleet.listeners.addresses(wanted.bind)
+    fleet.listeners.addresses(wanted.addresses)
     fleet.metrics_listeners.addresses([wanted.metrics.bind] if wanted.metrics.bind else [])
     current = fleet.current
     differences = diff(current.settings, wanted) if current else ()
@@ -276,14 +278,18 @@ def plan_for(fleet: Fleet, wanted: ServeSettings, *, kind: Kind, to_generation: 
 
 def _steps(fleet: Fleet, wanted: ServeSettings, kind: Kind) -> tuple[str, ...]:
     now = {listener.key for listener in fleet.listeners}
-    then = {address.key for address in fleet.listeners.addresses(wanted.bind)}
+    then = {address.key for address in fleet.listeners.addresses(wanted.addresses)}
     steps = [f"open {key}" for key in sorted(then - now)] + [f"keep {key} open" for key in sorted(then & now)]
     if kind == "scale":
         return (*steps, f"{wanted.workers} workers from the same template")
     if kind == "rollback" and fleet.kept is not None:
         steps.append(f"fork {wanted.workers} workers from the template of generation {fleet.kept.number}")
     else:
-        steps += [f"import {wanted.app}", f"start {wanted.workers} workers"]
+        steps.append(f"import {wanted.app}")
+        if fleet.current is not None and fleet.current.live is not None and fleet.makes_room(wanted):
+            exclusive = ", ".join(fleet.current.live.exclusive)
+            steps.append(f"stop generation {fleet.current.number} first: only one can have {exclusive}")
+        steps.append(f"start {wanted.workers} workers")
     if wanted.health.path is not None:
         steps.append(f"request {wanted.health.path} of each worker")
     if fleet.current is not None:

@@ -12,6 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -175,7 +176,9 @@ class Fleet:
             raise
         faults.reach("listeners.opened")
         try:
-            workers = await generation.prepare(deadline)
+            workers = await generation.prepare(
+                deadline, partial(self._make_room, deadline) if self.makes_room(settings) else None
+            )
         except BaseException:
             self.listeners.discard(listeners)
             self.metrics_listeners.discard(metrics)
@@ -183,13 +186,31 @@ class Fleet:
         generation.life.move(State.READY)
         return Candidate(generation, tuple(workers), listeners, metrics)
 
+    def makes_room(self, settings: ServeSettings) -> bool:
+        """Whether the current generation must end before one with `settings` can start: programs have what only one can have."""
+        live = None if self.current is None else self.current.live
+        return settings.interface == "program" and live is not None and bool(live.exclusive)
+
+    async def _make_room(self, deadline: Deadline) -> None:
+        """Ends the current generation's workers. If nothing comes of the new ones, the mender starts them again.
+
+        Raises:
+            DeadlinePassed: they did not end.
+        """
+        await self.mender.hold(deadline)
+        generation = self._current()
+        leaving = generation.undrained()
+        if leaving:
+            self.drain(generation, leaving, why="stopped first")
+            await deadline.wait(self.drains[-1].ended(), "the program that is to be replaced did not end")
+
     async def _open(self, settings: ServeSettings, deadline: Deadline) -> Prepared:
         """A first start may follow close upon the death of a supervisor whose workers are just letting go of the addresses."""
         where = await look_up(self.listeners.unopened(settings.bind), deadline)
         patience = deadline.sooner(ORPHANS_LET_GO_S if self.current is None else 0.0)
         while True:
             try:
-                return self.listeners.open(settings.bind, backlog=settings.backlog, where=where)
+                return self.listeners.open(settings.addresses, backlog=settings.backlog, where=where)
             except Refused as refusal:
                 if refusal.reason != "address_busy" or patience.expired:
                     raise
@@ -209,6 +230,7 @@ class Fleet:
         if candidate is not None:
             self.listeners.discard(candidate.listeners)
             self.metrics_listeners.discard(candidate.metrics)
+        self.mender.release()
 
     async def commit(self, candidate: Candidate) -> None:
         """The swap: the new generation accepts, then the old one drains into it.
@@ -230,13 +252,17 @@ class Fleet:
         if old is not None:
             old.life.move(State.DRAINING)
             self._keep(old)
-            self.drain(old, old.undrained(), why="replaced", last=[each.key for each in gone])
+            leaving = old.undrained()
+            if leaving or not self.mender.is_held:  # else they were ended to make room
+                self.drain(old, leaving, why="replaced", last=[each.key for each in gone])
+            self._forget_if_over(old)
         faults.reach("generation.drains")
         for listener in [*gone, *self.metrics_listeners.commit(candidate.metrics)]:
             listener.sock.close()
             remove_path(listener)
         faults.reach("listeners.closed")
         self.reaim(draining)
+        self.mender.release()
         self.mender.mend()  # one of the new may have died, or had enough, since it was ready
 
     def undo(self, candidate: Candidate) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
@@ -147,8 +147,11 @@ class ServeGeneration:
         self.interface, self.forks, self.import_s = lender.interface, lender.forks, lender.import_s
         self.live, self.basis = lender.live, lender.basis
 
-    async def prepare(self, deadline: Deadline) -> list[WorkerProcess]:
-        """Imports the application and starts all workers; they are ready, and serve nobody yet.
+    async def prepare(
+        self, deadline: Deadline, make_room: Callable[[], Awaitable[None]] | None = None
+    ) -> list[WorkerProcess]:
+        """Imports the application and starts all workers; they are ready, and serve nobody yet. `make_room` is awaited
+        between the two.
 
         Raises:
             Refused, DeadlinePassed: why not.
@@ -156,6 +159,8 @@ class ServeGeneration:
         if self.template is None or not self.template.is_alive:
             await self.build_template(deadline)
         faults.reach("template.loaded")
+        if make_room is not None:
+            await make_room()
         workers = await self.start_workers(self.settings.workers, deadline)
         faults.reach("workers.ready")
         await self.probe(workers, deadline)
@@ -203,15 +208,18 @@ class ServeGeneration:
                     await self._fork(started, deadline)
             else:
                 await self._import_each(number, started, deadline)
-            await _all(
-                deadline.wait(worker.ready, f"worker {worker.number} was not ready") for worker in started
-            )
+            await _all(deadline.wait(worker.ready, self._not_ready(worker)) for worker in started)
             self._note_live(started)
         except BaseException:
             for worker in started:
                 worker.kill()
             raise
         return started
+
+    def _not_ready(self, worker: WorkerProcess) -> str:
+        if self.settings.interface != "program":
+            return f"worker {worker.number} was not ready"
+        return "the program neither started its runtime nor called hitless.live.ready()"
 
     def _note_live(self, started: Sequence[WorkerProcess]) -> None:
         """What the first workers' runtimes have started with is what later ones start with.

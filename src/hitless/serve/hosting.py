@@ -18,6 +18,7 @@ from hitless.serve.code import Code
 
 if TYPE_CHECKING:
     from hitless.live.hosted import Hosted
+    from hitless.live.lifetime import Lifetime
 
 FILES_SHOWN: Final = 3
 
@@ -37,6 +38,7 @@ class Hosting:
         """Why the runtime could not be started."""
         self.on_ready: Callable[[], None] = lambda: None
         self._inherited: str | None = None
+        self._lifetime: Lifetime | None = None
 
     # As the runtime's host
 
@@ -60,7 +62,20 @@ class Hosting:
     def ready(self) -> None:
         self._loop.call_soon_threadsafe(self.on_ready)
 
+    def lifetime(self) -> Lifetime:
+        if self._lifetime is None:
+            from hitless.live.lifetime import Lifetime
+
+            self._lifetime = Lifetime()
+        return self._lifetime
+
     # As the worker's part
+
+    def end_lifetime(self) -> bool:
+        """Ask the program to end; returns whether it listens."""
+        if self._lifetime is not None:
+            self._lifetime.end()
+        return self._lifetime is not None
 
     def inherit(self, message: Message) -> None:
         """The settings with which the runtime is to start."""
@@ -77,7 +92,11 @@ class Hosting:
         if self._hosted is None:
             return [], {}
         return [_write(self._hosted.settings())], {
-            "live": {"hash": self._hosted.hash, "name": self._hosted.name}
+            "live": {
+                "hash": self._hosted.hash,
+                "name": self._hosted.name,
+                "exclusive": self._hosted.exclusive(),
+            }
         }
 
     def drains(self) -> list[dict[str, Any]]:

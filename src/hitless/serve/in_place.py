@@ -92,7 +92,7 @@ def _verdict(read: list[LiveState], live: LiveState) -> Verdict:
     refused = found.get("refused")
     if refused is not None:
         raise Refused(refused["reason"], refused["message"], invalid=refused["invalid"])
-    state = LiveState(os.dup(settings[0].fd), found["hash"], live.name)
+    state = LiveState(os.dup(settings[0].fd), found["hash"], live.name, live.exclusive)
     differences = tuple(Difference(**each) for each in found["differences"])
     if found["restart"]:
         return Verdict(f"{', '.join(found['restart'])} takes effect in new processes only", None, differences)

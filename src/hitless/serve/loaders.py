@@ -7,6 +7,7 @@ Runs in the template: an application's import may do anything, so everything tha
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal
 
-Interface = Literal["asgi", "wsgi"]
+Interface = Literal["asgi", "wsgi", "program"]
 MISSING: Final = object()
 SPEC: Final = re.compile(r"(?P<module>[^\W\d][\w.]*):(?P<attr>[^\W\d][\w.]*)(?P<call>\(\))?")
 
@@ -38,6 +39,8 @@ def load(spec: str, interface: str) -> tuple[Any, Interface]:
     Raises:
         LoadFailed: with a reason.
     """
+    if interface == "program":
+        return _load_program(spec), "program"
     app = _load_paste(spec) if spec.startswith("paste:") else _load_module(spec)
     if app is None:
         raise LoadFailed(
@@ -50,6 +53,19 @@ def load(spec: str, interface: str) -> tuple[Any, Interface]:
     if interface == "wsgi":
         return app, "wsgi"
     return app, detect(app, spec)
+
+
+def _load_program(spec: str) -> Any:
+    if spec.startswith("-m "):
+        from hitless.serve.program import ModuleProgram
+
+        if not files(spec):
+            raise LoadFailed("module_missing", f"there is no module {spec.removeprefix('-m ')}")
+        return ModuleProgram(spec.removeprefix("-m "))
+    program = _load_module(spec)
+    if not callable(program):
+        raise LoadFailed("not_an_application", f"{spec} is a {type(program).__name__} and cannot be called")
+    return program
 
 
 def detect(app: Any, spec: str) -> Interface:
@@ -189,11 +205,15 @@ def _where(error: BaseException) -> str:
 
 def files(spec: str) -> list[str]:
     """Files that are part of the application's code without being modules."""
-    return (
-        [str(Path(spec.removeprefix("paste:").partition("#")[0]).absolute())]
-        if spec.startswith("paste:")
-        else []
-    )
+    if spec.startswith("paste:"):
+        return [str(Path(spec.removeprefix("paste:").partition("#")[0]).absolute())]
+    if not spec.startswith("-m "):
+        return []
+    try:
+        found = importlib.util.find_spec(spec.removeprefix("-m "))
+    except (ImportError, ValueError):
+        return []
+    return [found.origin] if found is not None and found.origin is not None else []
 
 
 def extend_path(directories: list[str]) -> None:

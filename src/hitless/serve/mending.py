@@ -82,6 +82,10 @@ class Mender:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def is_held(self) -> bool:
+        return self._held
+
     async def hold(self, deadline: Deadline) -> None:
         """Starts nobody until `release`; returns when nobody is being started.
 

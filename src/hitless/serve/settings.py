@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hitless.config.units import Bytes, FileMode, Seconds
 
-APP: Final = re.compile(r"paste:.+|[^\W\d][\w.]*:[^\W\d][\w.]*(\(\))?")
+APP: Final = re.compile(r"paste:.+|-m [^\W\d][\w.]*|[^\W\d][\w.]*:[^\W\d][\w.]*(\(\))?")
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -156,8 +156,9 @@ class ServeSettings(Section):
     app: Annotated[str, AfterValidator(_named)] = Field(
         description="module:attr, module:factory() or paste:FILE#name"
     )
-    interface: Literal["auto", "asgi", "wsgi"] = Field(
-        "auto", description="what the application speaks; auto looks at it"
+    interface: Literal["auto", "asgi", "wsgi", "program"] = Field(
+        "auto",
+        description="what the application speaks; auto looks at it; program: it is one that runs for long (see hitless run)",
     )
     bind: tuple[str, ...] = Field(
         ("127.0.0.1:8000",),
@@ -201,3 +202,8 @@ class ServeSettings(Section):
     reload: Reload = Reload()
     metrics: Metrics = Metrics()
     tls: Tls = Tls()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens: a program does not."""
+        return () if self.interface == "program" else self.bind

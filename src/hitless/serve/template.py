@@ -79,7 +79,10 @@ def _load(sock: socket.socket, config: dict[str, Any], code: Code) -> Any:
 
 def preload(interface: loaders.Interface) -> None:
     """Imports what every worker will need, once, so that they share it."""
-    if interface == "asgi":
+    if interface == "program":
+        from hitless.live import host  # noqa: F401 - a program may import it late, and must find the worker there
+        from hitless.serve import program  # noqa: F401
+    elif interface == "asgi":
         from hitless.serve.http import asgi, lifespan  # noqa: F401
     else:
         from hitless.serve.http import environ, pool, wsgi  # noqa: F401

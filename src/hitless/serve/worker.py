@@ -29,6 +29,7 @@ from hitless.serve.http.engine import Engine
 from hitless.serve.http.errors import StartupFailed
 from hitless.serve.http.facts import Facts, Listener
 from hitless.serve.http.options import HttpOptions
+from hitless.serve.program import ProgramEngine
 from hitless.serve.tls import tls_context
 from hitless.serve.worker_log import WorkerLog, flush, print_line
 
@@ -64,14 +65,7 @@ class Worker:
         self._options: Final = HttpOptions(**config["http"])
         self._channel: Final = AsyncChannel(loop, sock, on_message=self._told, on_closed=self._orphaned)
         self._hosting: Final = Hosting(loop, program.code, self._channel.send)
-        self._engine: Final = Engine(
-            program.app,
-            self._options,
-            loop=loop,
-            on_empty=self._check_drained,
-            log=WorkerLog(config["log"]),
-            access=print_line,
-        )
+        self._engine: Final = self._new_engine(program.app)
         self._giver: Final = Giver(loop, Facts.as_dict)
         self._takers: list[Taker] = []
         self._acceptors: dict[str, Acceptor] = {}
@@ -131,6 +125,16 @@ class Worker:
             os.close(fd)
         await self._done
         await self._shut_down()
+
+    def _new_engine(self, app: Any) -> Engine | ProgramEngine:
+        log = WorkerLog(self._config["log"])
+        if self._config["http"]["interface"] == "program":
+            engine = ProgramEngine(app, loop=self._loop, on_empty=self._check_drained, log=log)
+            self._hosting.on_ready, engine.ask = engine.is_up, self._hosting.end_lifetime
+            return engine
+        return Engine(
+            app, self._options, loop=self._loop, on_empty=self._check_drained, log=log, access=print_line
+        )
 
     async def _start_up(self) -> None:
         """The application is ready, and its runtime, if it has one. Raises StartupFailed."""

@@ -268,7 +268,7 @@ class WorkerProcess:
         live = message.fields.get("live")
         if live is not None:
             self.live_hash = live["hash"]
-            self._state = LiveState(message.fds[0], live["hash"], live["name"])
+            self._state = LiveState(message.fds[0], live["hash"], live["name"], tuple(live["exclusive"]))
 
     def _closed(self) -> None:
         """It has closed its end: it is exiting, and the reaper will say how."""

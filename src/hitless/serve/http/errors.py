@@ -10,6 +10,10 @@ class HttpError(Exception):
 class StartupFailed(HttpError):
     """The application said in its lifespan that it cannot start; the message is its own."""
 
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
 
 class ImpossibleTransition(HttpError):
     """A connection was asked for a step that its state does not know: a bug in the engine."""
