@@ -14,7 +14,7 @@ from typing import Any
 from serve.clients import Held
 
 SHOP = '''
-import json, os, signal, threading
+import asyncio, json, os, signal, threading
 from pathlib import Path
 from typing import Annotated
 from pydantic import BaseModel, ConfigDict
@@ -66,11 +66,25 @@ ASGI = """
 async def inner(scope, receive, send):
     if scope["type"] != "http":
         raise RuntimeError("no lifespan here")
+    while scope["path"] == "/gate" and not os.path.exists("gate"):
+        await asyncio.sleep(0.01)
     body = answer()
     await send(dict(type="http.response.start", status=200, headers=[(b"content-length", str(len(body)).encode())]))
     await send(dict(type="http.response.body", body=body))
 
 app = runtime.asgi(inner, TomlFile("shop.toml"))
+"""
+
+LIFESPAN = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        return await inner(scope, receive, send)
+    await receive()
+    await runtime.start(TomlFile("shop.toml"))  # what it raises means "no lifespan" by the specification
+    await send(dict(type="lifespan.startup.complete"))
+    await receive()
+    await runtime.stop()
+    await send(dict(type="lifespan.shutdown.complete"))
 """
 
 WSGI = """
@@ -83,8 +97,12 @@ app = runtime.wsgi(inner, TomlFile("shop.toml"))
 """
 
 
-def write_shop(folder: Path, version: str = "v1", *, wsgi: bool = False) -> None:
-    (folder / "app.py").write_text(SHOP.replace("{version!r}", repr(version)) + (WSGI if wsgi else ASGI))
+APPS = {"asgi": ASGI, "wsgi": WSGI, "lifespan": ASGI + LIFESPAN}
+
+
+def write_shop(folder: Path, version: str = "v1", kind: str = "asgi") -> None:
+    """How its runtime is started is the `kind`."""
+    (folder / "app.py").write_text(SHOP.replace("{version!r}", repr(version)) + APPS[kind])
 
 
 def write_settings(folder: Path, text: str = "", **settings: Any) -> None:

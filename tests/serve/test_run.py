@@ -284,6 +284,8 @@ def test_a_program_that_never_says_that_it_is_up_is_refused_in_words(tmp_path: P
     process = service.begin()
     began = time.monotonic()
     assert process.wait(120) == 1, f"{time.monotonic() - began}: {service.log}"
-    assert "the program neither started its runtime nor called hitless.live.ready() within 15 s" in service.log
+    assert (
+        "the program neither started its runtime nor called hitless.live.ready() within 15 s" in service.log
+    )
     told = service.command("run", "program:main", "--bind", "127.0.0.1:80")
     assert told.code == 2, "what means nothing to a program is no option of run"

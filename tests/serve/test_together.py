@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from serve.clients import fetch, pids, place, state, tell
+from serve.clients import Held, fetch, in_flight_now, open_gate, pids, place, state, tell
 from serve.harm import Mortal, state_of
 from serve.live_apps import Watch, write_fault, write_settings, write_shop
 from serve.service import Service, running, wait_for
@@ -44,11 +44,13 @@ def row(service: Service) -> Any:
     return tell(service, "history", limit=1)[0]
 
 
-@pytest.mark.parametrize("wsgi", [False, True], ids=["asgi", "wsgi"])
-def test_live_options_change_inside_the_same_processes(tmp_path: Path, wsgi: bool) -> None:
-    write_shop(tmp_path, wsgi=wsgi)
+@pytest.mark.parametrize(
+    ("kind", "fork"), [("asgi", "auto"), ("wsgi", "auto"), ("lifespan", "auto"), ("asgi", "never")]
+)
+def test_live_options_change_inside_the_same_processes(tmp_path: Path, kind: str, fork: str) -> None:
+    write_shop(tmp_path, kind=kind)
     write_settings(tmp_path, level="info")
-    with running(tmp_path, workers=WORKERS) as service:
+    with running(tmp_path, workers=WORKERS, fork=fork) as service:
         before = pids(service)
         write_settings(tmp_path, level="debug")
         diff = service.command("diff")
@@ -187,16 +189,84 @@ def test_whoever_is_started_later_has_the_settings_of_the_others_whatever_the_fi
         assert {fetch(place(service)).json["level"] for _ in range(20)} == {"two"}
 
 
-def test_a_runtime_that_cannot_start_keeps_the_new_generation_from_serving(tmp_path: Path) -> None:
-    write_shop(tmp_path)
+@pytest.mark.parametrize("kind", ["asgi", "wsgi", "lifespan"])
+def test_a_runtime_that_cannot_start_keeps_the_new_generation_from_serving(tmp_path: Path, kind: str) -> None:
+    write_shop(tmp_path, kind=kind)
     write_settings(tmp_path, level="info")
-    with running(tmp_path, workers=2) as service:
-        write_shop(tmp_path, "v2")
+    with running(tmp_path) as service:
+        write_shop(tmp_path, "v2", kind)
         write_settings(tmp_path, level=3)
         answer = tell(service, "reload")
         assert answer["outcome"]["reason"] == "lifespan_failed"
         assert "shop.toml:1: level: expected text, got 3" in answer["outcome"]["message"]
         assert fetch(place(service)).json["version"] == "v1"
+
+
+def test_a_request_in_flight_keeps_its_settings_and_status_says_who_holds_them(tmp_path: Path) -> None:
+    write_shop(tmp_path)
+    write_settings(tmp_path, level="info")
+    with running(tmp_path) as service, Held(place(service)) as held:
+        held.send("/gate")
+        wait_for(lambda: in_flight_now(service) == 1, 60, what="a request in flight")
+        write_settings(tmp_path, level="debug")
+        assert tell(service, "reload")["plan"]["how"] == "live"
+        assert level(service) == "debug"
+        shown = service.command("status").out
+        assert ", settings: generation 1 drains (replaced): 1 leases left" in shown
+        assert "the generation, taken at " in shown
+        open_gate(service)
+        assert held.receive().json["level"] == "info"
+        assert held.ask().json["level"] == "debug"
+        wait_for(
+            lambda: not state(service)["generations"][0]["workers"][0]["live_drains"],
+            60,
+            what="the end of the drain",
+        )
+
+
+def test_a_worker_does_not_change_alone_and_settings_that_cannot_travel_take_new_processes(
+    tmp_path: Path,
+) -> None:
+    write_shop(tmp_path)
+    with (tmp_path / "app.py").open("a") as file:
+        file.write(ALONE)
+    write_settings(tmp_path, level="info")
+    with running(tmp_path) as service:
+        assert fetch(place(service), "/alone").json["said"] == "HostDecides"
+        write_settings(tmp_path, level="odd!")
+        answer = tell(service, "reload")
+        assert answer["plan"]["how"] == "new generation"
+        assert "cannot be passed from process to process" in answer["plan"]["why"]
+
+
+ALONE = """
+from pydantic import field_validator
+
+class Odd(Settings):
+    @field_validator("level", mode="after")
+    @classmethod
+    def _grow(cls, value):  # reads something else than it writes
+        return value + "!" if value.startswith("odd!") else value
+
+shop, alone = app, Runtime(Odd, name="shop")
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await alone.start(TomlFile("shop.toml"))
+        await send(dict(type="lifespan.startup.complete"))
+        await receive()
+        await alone.stop()
+        return await send(dict(type="lifespan.shutdown.complete"))
+    try:
+        await alone.reload()
+        said = "nothing"
+    except Exception as error:
+        said = type(error).__name__
+    body = json.dumps(dict(said=said)).encode()
+    await send(dict(type="http.response.start", status=200, headers=[(b"content-length", str(len(body)).encode())]))
+    await send(dict(type="http.response.body", body=body))
+"""
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])

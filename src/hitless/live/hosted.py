@@ -58,10 +58,18 @@ class Hosted(Generic[S]):
         applied = self._service.applied
         return "" if applied is None else applied.hash
 
-    def settings(self) -> str:
-        """The settings that are in force, as JSON, secrets included."""
+    def settings(self) -> str | None:
+        """The settings that are in force, as JSON, secrets included; None if they cannot be passed on to other processes."""
         applied = self._service.applied
-        return "{}" if applied is None else json.dumps(plain(applied.settings))
+        return None if applied is None else self._carried(applied)
+
+    def _carried(self, wish: Wish[S]) -> str | None:
+        """None for a model that does not read what it writes: a process that starts with it would not be like the others."""
+        text = json.dumps(plain(wish.settings))
+        try:
+            return text if self._wish_of(text).settings == wish.settings else None
+        except ValueError:
+            return None
 
     def exclusive(self) -> list[str]:
         """What only one process can have at a time, of what its resources have."""
@@ -117,7 +125,9 @@ class Hosted(Generic[S]):
             "differences": [each.to_json() for each in asked.differences(before)],
             "restart": list(asked.restarting(before)),
         }
-        if not found["restart"]:
+        carried = self._carried(asked)
+        found["carried"] = carried is not None
+        if carried is not None and not found["restart"]:
             try:
                 plan = Reconfiguration(
                     service.parts, asked, before, kind="reload", number=service.transactions.generation + 1
@@ -126,7 +136,7 @@ class Hosted(Generic[S]):
                 return _refusal(service.parts.veil.refusal(refused)), None
             found["steps"] = list(plan.steps)
             found["unchanged"] = plan.changes_nothing
-        return found, json.dumps(plain(asked.settings))
+        return found, carried
 
     async def _prepare(self, settings: str, timeout_s: float) -> None:
         service = self._service

@@ -163,7 +163,12 @@ class Rollback(Reload):
         if before is None or self._must_restart:
             return Verdict("the last change was one of processes")
         verdict = await look(generation, live, wanted=before)
-        return replace(verdict, why="the last change was made in place") if verdict.state else verdict
+        if verdict.state is None:
+            raise Refused(
+                "settings_differ",
+                f"the settings before these cannot be put back inside the processes now: {verdict.why}; try again",
+            )
+        return replace(verdict, why="the last change was made in place")
 
     def plan(self) -> Plan:
         if self._refused is not None:

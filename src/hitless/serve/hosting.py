@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hitless.live.lifetime import Lifetime
 
 FILES_SHOWN: Final = 3
+DRAINS_SHOWN: Final = 3
+"""They travel beside the connections, in the same packet."""
 
 
 class Hosting:
@@ -89,9 +91,10 @@ class Hosting:
 
     def facts(self) -> tuple[list[int], dict[str, Any]]:
         """What the supervisor is told when the worker is ready: a descriptor of the settings, to be closed, and their hash."""
-        if self._hosted is None:
+        settings = None if self._hosted is None else self._hosted.settings()
+        if self._hosted is None or settings is None:
             return [], {}
-        return [_write(self._hosted.settings())], {
+        return [_write(settings)], {
             "live": {
                 "hash": self._hosted.hash,
                 "name": self._hosted.name,
@@ -101,7 +104,7 @@ class Hosting:
 
     def drains(self) -> list[dict[str, Any]]:
         """Generations of settings that this worker still uses."""
-        return [] if self._hosted is None else self._hosted.drains()
+        return [] if self._hosted is None else self._hosted.drains()[:DRAINS_SHOWN]
 
     def told(self, message: Message) -> None:
         hosted, step, number = self._hosted, message["step"], message["number"]

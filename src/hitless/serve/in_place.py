@@ -92,8 +92,10 @@ def _verdict(read: list[LiveState], live: LiveState) -> Verdict:
     refused = found.get("refused")
     if refused is not None:
         raise Refused(refused["reason"], refused["message"], invalid=refused["invalid"])
-    state = LiveState(os.dup(settings[0].fd), found["hash"], live.name, live.exclusive)
     differences = tuple(Difference(**each) for each in found["differences"])
+    if not found["carried"]:
+        return Verdict("these settings cannot be passed from process to process", None, differences)
+    state = LiveState(os.dup(settings[0].fd), found["hash"], live.name, live.exclusive)
     if found["restart"]:
         return Verdict(f"{', '.join(found['restart'])} takes effect in new processes only", None, differences)
     if found["unchanged"]:

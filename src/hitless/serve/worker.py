@@ -262,7 +262,7 @@ class Worker:
             open=len(self._engine.connections),
             in_flight=self._engine.in_flight,
             counters=self._counters(),
-            live_drains=fitting(self._hosting.drains()),
+            live_drains=self._hosting.drains(),
         )
 
     def _reopen_log(self, message: Message) -> None:
