@@ -46,7 +46,7 @@ def misbehave(phase):
     if fault["how"] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
 
-@runtime.resource(timeouts=Timeouts(build_s=1.0, update_s=1.0))
+@runtime.resource(timeouts=Timeouts(build_s=5.0, update_s=5.0))
 class Greeter:
     def __init__(self, level: Annotated[str, Setting("level")]):
         misbehave("prepare")

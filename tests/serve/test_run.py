@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hitless.control import ControlError
 from serve.clients import free_port, pids, state, tell
 from serve.live_apps import write_settings
 from serve.service import READY_S, Service, wait_for
@@ -149,7 +150,9 @@ class Run(Service):
         def serves() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, self.log
-            return (self.folder / "run" / "jobs.sock").exists() and state(self)["generation"] == number
+            with suppress(ControlError):  # it does not listen yet
+                return bool(state(self)["generation"] == number)
+            return False
 
         wait_for(serves, 2 * READY_S, what=f"generation {number}", else_say=lambda: self.log)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=BaseModel)
 T = TypeVar("T")
 
-SETTLE_S: Final = 15.0
+SETTLE_S: Final = 12.0
 """For updates in place, and for stopping and starting what is exclusive; shorter than alone, because others wait for it."""
 
 

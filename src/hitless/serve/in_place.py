@@ -27,9 +27,9 @@ from hitless.serve.generations import ServeGeneration
 from hitless.serve.live_state import LiveState
 from hitless.serve.workers import WorkerProcess, WorkerState
 
-LOOK_S: Final = 10.0
-SETTLE_S: Final = 18.0
-SWAP_S: Final = 5.0
+LOOK_S: Final = 20.0
+SETTLE_S: Final = 14.0
+SWAP_S: Final = 12.0
 GONE_S: Final = 3.0
 """Until a worker that was killed is gone. With SETTLE_S and SWAP_S within the deadline of a commit (30 s)."""
 UNDO_S: Final = 18.0
