@@ -72,7 +72,7 @@ def test_a_module_that_is_imported_later_is_unchanged_only_if_it_was_there_befor
     code.note()
     began = time.time_ns()
     late = write(folder, "code_late")  # deployed since, with an old time of modification
-    while os.stat(late).st_ctime_ns < began:  # the file system's clock is a little behind
+    while Path(late).stat().st_ctime_ns < began:  # the file system's clock is a little behind
         os.utime(late, LONG_AGO)
     importlib.import_module("code_early")
     importlib.import_module("code_late")
