@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 Stamp = tuple[int, int, int]
 
@@ -41,6 +42,14 @@ class Code:
             return _stamp(found) != self._stamps[path]
         # Imported later, nobody knows when: it is the same if it was there before everything else was imported.
         return max(found.st_mtime_ns, found.st_ctime_ns) >= self._began_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a worker runs: the application, and what is known of its code."""
+
+    app: Any
+    code: Code
 
 
 def _files() -> Iterator[str]:

@@ -206,7 +206,7 @@ class Fleet:
 
     async def _open(self, settings: ServeSettings, deadline: Deadline) -> Prepared:
         """A first start may follow close upon the death of a supervisor whose workers are just letting go of the addresses."""
-        where = await look_up(self.listeners.unopened(settings.bind), deadline)
+        where = await look_up(self.listeners.unopened(settings.addresses), deadline)
         patience = deadline.sooner(ORPHANS_LET_GO_S if self.current is None else 0.0)
         while True:
             try:

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from hitless.serve import channel, loaders, memory, orphan, worker
 from hitless.serve.boot import PROTOCOL
 from hitless.serve.channel import ChannelClosed, Message
-from hitless.serve.code import Code
+from hitless.serve.code import Code, Program
 
 
 def main(fd: int) -> NoReturn:
@@ -45,7 +45,7 @@ def main(fd: int) -> NoReturn:
         code = Code()
         app = _load(sock, config, code)
         if app is not None:
-            _serve_supervisor(sock, worker.Program(app, code), {**config, "supervisor": supervisor})
+            _serve_supervisor(sock, Program(app, code), {**config, "supervisor": supervisor})
     except ChannelClosed:
         pass  # the supervisor has no more use for us, or is gone
     os._exit(0)
@@ -101,7 +101,7 @@ def _threads() -> list[str]:
     return names
 
 
-def _serve_supervisor(sock: socket.socket, program: worker.Program, config: dict[str, Any]) -> None:
+def _serve_supervisor(sock: socket.socket, program: Program, config: dict[str, Any]) -> None:
     while True:
         message = channel.receive(sock)
         if message.kind == "fork":
@@ -113,7 +113,7 @@ def _serve_supervisor(sock: socket.socket, program: worker.Program, config: dict
             worker.reopen_log(message.fds[0])
 
 
-def _fork(sock: socket.socket, message: Message, program: worker.Program, config: dict[str, Any]) -> None:
+def _fork(sock: socket.socket, message: Message, program: Program, config: dict[str, Any]) -> None:
     """Forks a worker that is the supervisor's child, and says its pid."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -145,6 +145,6 @@ def _fork(sock: socket.socket, message: Message, program: worker.Program, config
     channel.send(sock, "forked", worker=message["worker"], pid=int(pid or 0))
 
 
-def _become(message: Message, program: worker.Program, config: dict[str, Any]) -> NoReturn:
+def _become(message: Message, program: Program, config: dict[str, Any]) -> NoReturn:
     """From here on this process is a worker."""
     worker.serve(socket.socket(fileno=message.fds[0]), program, {**config, **message["config"]})

@@ -14,7 +14,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from hitless.serve import children, orphan
@@ -22,7 +21,7 @@ from hitless.serve import scoreboard as board
 from hitless.serve.acceptor import Acceptor
 from hitless.serve.boot import SHUTDOWN_S
 from hitless.serve.channel import MESSAGE_CHARS, AsyncChannel, Message, clip, fitting
-from hitless.serve.code import Code
+from hitless.serve.code import Program
 from hitless.serve.handover import Giver, Taker
 from hitless.serve.hosting import Hosting
 from hitless.serve.http.engine import Engine
@@ -44,14 +43,6 @@ BEAT_S: Final = 0.25
 
 ORPHAN_GRACE_S: Final = 5.0
 """A worker without a supervisor that should have drained and shut down this long ago is killed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What a worker runs."""
-
-    app: Any
-    code: Code
 
 
 class Worker:
