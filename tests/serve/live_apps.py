@@ -18,7 +18,7 @@ import asyncio, json, os, signal, threading
 from pathlib import Path
 from typing import Annotated
 from pydantic import BaseModel, ConfigDict
-from hitless.config import TomlFile
+from hitless.config import Secret, TomlFile
 from hitless.live import Reload, Runtime, Setting, Timeouts
 
 VERSION = {version!r}
@@ -26,7 +26,7 @@ VERSION = {version!r}
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     level: str = "info"
-    other: int = 0
+    password: Secret | None = None
     slots: Annotated[int, Reload("restart")] = 1
 
 runtime = Runtime(Settings, name="shop")
@@ -58,7 +58,7 @@ class Greeter:
 def answer():
     with runtime.lease(Greeter) as greeter:
         same = greeter.level == runtime.settings.level
-        facts = dict(level=greeter.level, other=runtime.settings.other, slots=runtime.settings.slots)
+        facts = dict(level=greeter.level, slots=runtime.settings.slots)
         return json.dumps(dict(facts, pid=os.getpid(), version=VERSION, same=same)).encode()
 '''
 

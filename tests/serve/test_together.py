@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -52,7 +53,7 @@ def test_live_options_change_inside_the_same_processes(tmp_path: Path, kind: str
     write_settings(tmp_path, level="info")
     with running(tmp_path, workers=WORKERS, fork=fork) as service:
         before = pids(service)
-        write_settings(tmp_path, level="debug")
+        write_settings(tmp_path, level="debug", password="sesame")
         diff = service.command("diff")
         assert "live: every changed option is live" in diff.out
         assert 'level: "info" → "debug"' in diff.out
@@ -73,6 +74,10 @@ def test_live_options_change_inside_the_same_processes(tmp_path: Path, kind: str
         assert tell(service, "rollback")["outcome"]["status"] == "applied"
         assert level(service) == "debug", "a rollback is taken back as well"
         assert pids(service) == before
+        told = json.dumps([diff.out, tell(service, "history"), service.status(), service.log])
+        assert "password" in told
+        assert "sesame" not in told
+        assert b"sesame" not in b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
 
 
 def test_everything_else_takes_new_processes_and_the_plan_says_why(tmp_path: Path) -> None:
