@@ -24,7 +24,7 @@ def said(*arguments: str, columns: int = 200) -> str:
 
 def test_help_names_values_and_defaults() -> None:
     text = said("serve", "--help")
-    assert "(auto, asgi or wsgi; default: auto)" in text
+    assert "(auto, asgi, wsgi or program; default: auto)" in text
     assert "(off, common or json; default: off)" in text
     assert "then it is cut, and counted (default: 30)" in text
     assert "[ipv6]:port" in text, "brackets are text, not markup"

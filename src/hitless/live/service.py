@@ -97,7 +97,9 @@ class Service(Generic[S]):
         self.watching: Watching | None = None
         self._commands: Final = Commands(self)
         self.notifier: Final = Notifier(
-            self.events, runtime.notify, service=runtime.name or Path(sys.argv[0]).name or "python"
+            self.events,
+            runtime.notify if self.host is None else (),  # else every worker would tell of it
+            service=runtime.name or Path(sys.argv[0]).name or "python",
         )
         self._unsubscribe: Final = self.events.subscribe(_log)
 

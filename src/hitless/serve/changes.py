@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from hitless.change import Deadline, Kind, Plan, Refused, digest
+from hitless.change.ending import to_refusal
 from hitless.config import Loaded, diff, plain
 from hitless.serve.drains import KILL_AFTER_S
 from hitless.serve.fleet import Candidate, Fleet
@@ -62,8 +63,8 @@ class Reload:
             return
         try:
             self._verdict = await self._look(generation, generation.live)
-        except Refused as refused:
-            self._refused = refused  # by the plan, so that it is recorded
+        except (Refused, OSError, ValueError) as error:
+            self._refused = to_refusal(error)  # by the plan, so that it is recorded
 
     async def _look(self, generation: ServeGeneration, live: LiveState) -> Verdict:
         """Raises Refused."""
