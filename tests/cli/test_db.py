@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from hitless.cli.app import build
+from hitless.config import Environment, load
 from hitless.schema.database import Database
 from hitless.schema.lease import held
 from schema import imagestore
@@ -129,6 +131,16 @@ def test_settings_may_stand_in_a_table_of_another_file_and_in_the_environment(pl
     code, out, err = place.run("status", "-c", "all.toml", HITLESS_DB_RELEASE="2")
     assert code == 0, err
     assert out.startswith("release 2;")
+
+
+def test_its_environment_does_not_disturb_other_commands() -> None:
+    class Other(BaseModel):
+        workers: int = 1
+
+    assert (
+        load(Other, Environment(environ={"HITLESS_DB_URL": "x", "HITLESS_WORKERS": "2"})).settings.workers
+        == 2
+    )
 
 
 def test_broken_migrations_are_told_by_file(place: Place) -> None:

@@ -15,6 +15,7 @@ from tests.servers.postgres import Postgres
 
 from hitless.schema import DbSettings, Phases
 from hitless.schema.database import Database, read_url
+from hitless.schema.ledger import Ledger
 from hitless.schema.listener import Listener, Progress
 from schema import imagestore
 
@@ -50,7 +51,7 @@ class Place:
 
     def settings(self, **changed: Any) -> DbSettings:
         values: dict[str, Any] = {"url": self.url, "service": "images", "locks": FAST}
-        values["heartbeat"] = {"required": True, "stale": 5.0}
+        values["heartbeat"] = {"required": True, "stale": 600.0}
         return DbSettings.model_validate(values | changed)
 
     def phases(self, **changed: Any) -> Phases:
@@ -64,6 +65,11 @@ class Place:
         """Plain sessions, as the service itself has them."""
         options = {"isolation_level": "AUTOCOMMIT"}
         return create_engine(read_url(self.url), poolclass=NullPool, **options)
+
+    def beat(self, node: str, release: str) -> None:
+        """One heartbeat, without a thread that goes on: tests fork."""
+        with self.database.connect() as connection, connection.begin():
+            Ledger(connection, self.database.dialect).beat("images", node, release)
 
     def sql(self, *statements: str, **values: Any) -> Any:
         """The rows of the last statement."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 
 from hitless.schema import Heartbeat, Invalid, Phases, Rejected
 from hitless.schema.database import Database
@@ -122,15 +121,31 @@ def test_a_session_of_an_old_release_closes_the_gate_on_postgres(make_place: Mak
         assert closed(phases) == {}
 
 
-def test_a_session_that_does_not_say_its_release_closes_the_gate_on_mariadb(make_place: Make) -> None:
-    """Without performance_schema, MariaDB knows only users; then heartbeats or an inventory must tell."""
+def test_a_session_of_an_old_release_closes_the_gate_on_mariadb(make_place: Make) -> None:
+    """Names are known with performance_schema on; a session without one could be anybody's."""
     place = make_place("mariadb")
     ready(place)
     phases = place.phases(sessions={"name": "images/{release}"}, heartbeat={})
-    engine = create_engine(place.database.url)
-    with engine.connect():
-        assert "does not say its release" in closed(phases)["sessions"]
-    engine.dispose()
+    assert becomes_ready(phases)
+    for name, told in (("images/1", "images/1 (user hitless"), ("", "does not say its release")):
+        engine = Database(place.url, program=name).engine
+        with engine.connect():
+            assert told in closed(phases)["sessions"]
+        assert becomes_ready(phases)
+    with Database(place.url, program="images/2").engine.connect():
+        assert closed(phases) == {}
+
+
+def test_a_node_that_has_long_said_nothing_is_gone(make_place: Make) -> None:
+    place = make_place("sqlite")
+    ready(place)
+    place.beat("n1", "2")
+    place.beat("n2", "1")
+    assert "node n2 runs release 1" in closed(place.phases())["nodes"]
+    phases = place.phases(
+        heartbeat={"required": False, "stale": 0.01}, inventory={"command": ["echo", "n1 2"]}
+    )
+    assert becomes_ready(phases)
 
 
 def test_a_node_of_the_inventory_on_an_old_release_closes_the_gate(make_place: Make) -> None:

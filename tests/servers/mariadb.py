@@ -83,6 +83,7 @@ def running_mariadb(**settings: str) -> Iterator[MariaDB]:
             "innodb-buffer-pool-size": "64M",
             "innodb-log-file-size": "48M",
             "skip-name-resolve": "1",
+            "performance-schema": "ON",  # for the names of sessions
             **settings,
         }
         command = [

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from hitless.change import ExitCode
@@ -322,6 +320,9 @@ def _run(config: Path, allow_writable: bool, as_json: bool, phase: Callable[[Any
 @contextmanager
 def _shown(*, quiet: bool) -> Iterator[Listener]:
     """A listener that shows notes and a bar per data migration on standard error."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
     from hitless.schema import Listener, Progress
 
     if quiet:

@@ -104,19 +104,20 @@ def file_layer(path: Path, text: str, document: Document) -> Layer:
 class Environment:
     """Environment variables: `drain.timeout` is `HITLESS_DRAIN_TIMEOUT`. An unknown one with the prefix is an error.
 
-    `reserved` are names with the prefix that mean something else.
+    `reserved` are names with the prefix that mean something else, `elsewhere` prefixes of other commands' settings.
     """
 
     prefix: str = "HITLESS"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     reserved: Collection[str] = ("HITLESS_RUN_DIR",)
+    elsewhere: Collection[str] = ("HITLESS_DB_",)
 
     def layer(self, model: type[BaseModel]) -> Layer:
         known = {self._variable(path): (path, info) for path, info in settings_of(model).items()}
         data: Data = {}
         problems = []
         for name, text in sorted(self.environ.items()):
-            if not name.startswith(f"{self.prefix}_") or name in self.reserved:
+            if not name.startswith(f"{self.prefix}_") or name in self.reserved or self._is_elsewhere(name):
                 continue
             if name in known:
                 path, info = known[name]
@@ -132,6 +133,10 @@ class Environment:
         names = [self._variable(path[:length]) for length in range(len(path), 0, -1)]
         name = next((name for name in names if name in self.environ), names[-1] if names else self.prefix)
         return Origin("environment", name, self.environ.get(name, ""))
+
+    def _is_elsewhere(self, name: str) -> bool:
+        mine = f"{self.prefix}_"
+        return any(name.startswith(prefix) for prefix in self.elsewhere if not mine.startswith(prefix))
 
     def _variable(self, path: KeyPath) -> str:
         return "_".join((self.prefix, *(str(part) for part in path))).upper()

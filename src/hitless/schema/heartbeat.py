@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 from typing import Final
 
+from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from hitless.schema.database import Database
@@ -39,6 +40,7 @@ class Heartbeat:
         Raises:
             SchemaError: the database does not answer.
         """
+        self._make_table()
         self._beat()
         self._thread.start()
 
@@ -49,9 +51,25 @@ class Heartbeat:
         with self._database.connect() as connection, connection.begin():
             Ledger(connection, self._database.dialect).forget(self._service, self._node)
 
+    def _make_table(self) -> None:
+        """Usually `hitless db expand` has; an account that may not create tables needs it to."""
+        with self._database.connect() as connection:
+            if self._has_table(connection):
+                return
+            try:
+                NODE.create(connection)
+                connection.commit()
+            except DBAPIError:
+                connection.rollback()
+                if not self._has_table(connection):  # else another node was faster
+                    raise
+
+    def _has_table(self, connection: Connection) -> bool:
+        with connection.begin():
+            return inspect(connection).has_table(NODE.name)
+
     def _beat(self) -> None:
         with self._database.connect() as connection, connection.begin():
-            NODE.create(connection, checkfirst=True)
             Ledger(connection, self._database.dialect).beat(self._service, self._node, self._release)
 
     def _run(self) -> None:
