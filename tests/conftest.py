@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """One for all: it takes long to start."""
+    with running_rabbitmq() as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict
-from tests.etcd import Etcd, etcd, etcd_server
 from tests.serve.certificates import make_certificate, trusting
+from tests.servers.etcd import Etcd, etcd, etcd_server
 
 from hitless.config import Changed, ConfigError, SourceUnreachable, Version, explain, load
 from hitless.config.etcd import Compacted, EtcdError, EtcdPrefix, EtcdWatcher, Gateway

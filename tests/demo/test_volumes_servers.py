@@ -21,7 +21,7 @@ from kombu import Connection, Consumer, Message, Producer, Queue
 from tests.demo.test_volumes import claims_exclude_each_other
 from tests.demo.test_volumes_changes import ALWAYS, Ground, ground
 from tests.servers.postgres import Postgres, running_postgres
-from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
+from tests.servers.rabbitmq import RabbitMQ
 from volumes.catalog import Catalog, Settled
 
 from hitless.demo.storage import CLEAN, volume_service
@@ -35,12 +35,6 @@ pytestmark = pytest.mark.timeout(400)  # RabbitMQ takes long to start on a busy 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
     with running_postgres() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[RabbitMQ]:
-    with running_rabbitmq() as server:
         yield server
 
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import pytest
 from tests.change.documents import blocks
-from tests.etcd import Etcd, etcd, etcd_server
 from tests.live.conftest import New, Told
 from tests.live.models import Settings, Thing, World
+from tests.servers.etcd import Etcd, etcd, etcd_server
 
 from hitless.change import Status
 from hitless.config import TomlFile

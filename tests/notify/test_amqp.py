@@ -13,11 +13,9 @@ from kombu import Connection
 from pydantic import SecretStr
 from tests.config.oslo.conftest import installed
 from tests.notify.notices import PATIENCE_S, notice
-from tests.rabbitmq import RabbitMQ, rabbitmq
+from tests.servers.rabbitmq import RabbitMQ
 
 from hitless.notify import AmqpSink, Phase, SinkFailed
-
-__all__ = ["rabbitmq"]
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -31,7 +29,7 @@ def received(broker: RabbitMQ, queue: str) -> Any:
 
 
 def test_starts_and_errors_are_notifications_of_oslo_messaging(rabbitmq: RabbitMQ) -> None:
-    sink = AmqpSink(url=SecretStr(rabbitmq.url), topic="reloads", timeout_s=PATIENCE_S)
+    sink = AmqpSink(url=SecretStr(rabbitmq.url()), topic="reloads", timeout_s=PATIENCE_S)
     sink.send(start := notice())
     sink.send(notice(phase=Phase.ERROR, status="rejected", reason="unhealthy", message="no route"))
     envelope = received(rabbitmq, "reloads.info")
@@ -51,7 +49,7 @@ def test_starts_and_errors_are_notifications_of_oslo_messaging(rabbitmq: RabbitM
 
 
 def test_a_broker_that_refuses_or_is_gone_is_told_without_the_password(rabbitmq: RabbitMQ) -> None:
-    wrong = AmqpSink(url=rabbitmq.url.replace("guest:guest", "guest:hush-hush"), timeout_s=PATIENCE_S)
+    wrong = AmqpSink(url=rabbitmq.url().replace("guest:guest", "guest:hush-hush"), timeout_s=PATIENCE_S)
     with pytest.raises(SinkFailed, match=r"ACCESS_REFUSED|Login was refused") as caught:
         wrong.send(notice())
     assert "hush" not in str(caught.value) + repr(wrong) + wrong.name
@@ -60,8 +58,8 @@ def test_a_broker_that_refuses_or_is_gone_is_told_without_the_password(rabbitmq:
 
 
 def test_an_exchange_that_is_of_another_kind_is_told(rabbitmq: RabbitMQ) -> None:
-    AmqpSink(url=rabbitmq.url, exchange="cinder", timeout_s=PATIENCE_S).send(notice())
-    durable = AmqpSink(url=rabbitmq.url, exchange="cinder", durable=True, timeout_s=PATIENCE_S)
+    AmqpSink(url=rabbitmq.url(), exchange="cinder", timeout_s=PATIENCE_S).send(notice())
+    durable = AmqpSink(url=rabbitmq.url(), exchange="cinder", durable=True, timeout_s=PATIENCE_S)
     with pytest.raises(SinkFailed, match="inequivalent arg 'durable'"):
         durable.send(notice())
 
@@ -76,11 +74,11 @@ def test_a_broker_that_does_not_answer_is_given_up_at_the_deadline() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_listener_of_oslo_messaging_takes_them(rabbitmq: RabbitMQ, tmp_path: Path) -> None:
-    AmqpSink(url=rabbitmq.url, timeout_s=PATIENCE_S).send(notice())
-    AmqpSink(url=rabbitmq.url, timeout_s=PATIENCE_S).send(notice(phase=Phase.ERROR, status="rejected"))
+    AmqpSink(url=rabbitmq.url(), timeout_s=PATIENCE_S).send(notice())
+    AmqpSink(url=rabbitmq.url(), timeout_s=PATIENCE_S).send(notice(phase=Phase.ERROR, status="rejected"))
     python = installed(tmp_path / "venv", "oslo.messaging")
     program = Path(__file__).parent / "oslo_listener.py"
-    url = rabbitmq.url.replace("amqp:", "rabbit:")
+    url = rabbitmq.url().replace("amqp:", "rabbit:")
     done = subprocess.run([python, program, url], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     differences = [{"key": "level", "old": "info", "new": "debug"}]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ports import free_port
 from tests.serve.certificates import trusting
+from tests.servers.ports import free_port
 
 from hitless.config.etcd import EtcdError, Gateway
 from hitless.config.posting import post
