@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(400)
 
 def received(broker: RabbitMQ, queue: str) -> Any:
     """What is in the queue: the broker has confirmed it, so it is there."""
-    with Connection(broker.url, connect_timeout=PATIENCE_S) as connection:
+    with Connection(broker.url(), connect_timeout=PATIENCE_S) as connection:
         message = connection.default_channel.basic_get(queue, no_ack=True)
         assert message is not None
         return json.loads(message.body)
