@@ -280,6 +280,7 @@ def test_a_module_runs_as_python_runs_it(tmp_path: Path) -> None:
         assert service.await_notes("ended", 1)["pid"] == worker
 
 
+@pytest.mark.soak
 def test_a_program_that_never_says_that_it_is_up_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text("import time\ndef main():\n    time.sleep(600)\n")
     service = Run(tmp_path)

@@ -274,7 +274,7 @@ async def app(scope, receive, send):
 """
 
 
-@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("stop", marks=pytest.mark.soak)])
 def test_who_is_lost_at_the_swap_is_replaced_from_the_new_settings(tmp_path: Path, how: str) -> None:
     write_shop(tmp_path)
     write_settings(tmp_path, level="one")
