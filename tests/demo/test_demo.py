@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from demo.leftovers import left_behind
 from hitless.demo import DemoReport, StepReport, parts, run, serve
 from hitless.demo import place as places
 
@@ -27,10 +28,6 @@ def short_steps(monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "UPLOAD_S", 0.4)
     monkeypatch.setattr(serve, "THINK", (0.0, 0.2))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-
-def descendants() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
 
 
 def release(monkeypatch, tmp_path: Path, *, file: str, old: str, new: str) -> None:
@@ -71,7 +68,7 @@ def test_nobody_notices_any_change(capsys, tmp_path):
         frozenset(("name", "outcome", "requests", "failed", "closed_by_server", "max_ms"))
     }
     assert list((tmp_path / "t").iterdir()) == []
-    assert descendants() == []
+    assert left_behind(tmp_path / "t") == []
 
 
 def test_a_request_that_fails_fails_the_demonstration(monkeypatch, capsys, tmp_path):
@@ -91,7 +88,7 @@ def test_a_service_that_does_not_start_fails_the_demonstration(monkeypatch, caps
     assert not report["ok"]
     assert [step["name"] for step in report["steps"]] == ["start"]
     assert "ZeroDivisionError" in report["steps"][0]["outcome"]
-    assert descendants() == []
+    assert left_behind(tmp_path / "t") == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -103,7 +100,7 @@ def test_interrupting_it_ends_every_process_and_removes_every_file(tmp_path, num
         for line in process.stdout:
             if line.startswith("new code"):
                 break
-        started = descendants()
+        started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) > 3
         process.send_signal(number)
         process.communicate(timeout=30)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from demo.leftovers import left_behind
 from hitless.demo import live, run, storage
 from hitless.demo.place import example
 
@@ -49,11 +50,11 @@ def test_no_copy_notices_any_change(capsys: pytest.CaptureFixture[str], own_fold
     }
     assert all(step["requests"] >= live.ENOUGH for step in report["steps"][1:-2])
     assert list(own_folder.iterdir()) == []
-    assert psutil.Process().children(recursive=True) == []
+    assert left_behind(own_folder) == []
 
 
 def test_a_service_that_does_not_start_fails_the_demonstration(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, own_folder: Path
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(example("volumes"), broken)
@@ -63,7 +64,7 @@ def test_a_service_that_does_not_start_fails_the_demonstration(
     report = json.loads(capsys.readouterr().out)
     assert [step["name"] for step in report["steps"]] == ["start"]
     assert "ZeroDivisionError" in report["steps"][0]["outcome"]
-    assert psutil.Process().children(recursive=True) == []
+    assert left_behind(own_folder) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
