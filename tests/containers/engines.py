@@ -113,12 +113,9 @@ class PrivateEngine:
             assert self.process is not None
             if self.process.poll() is not None:
                 break
-            answer = subprocess.run(
-                ["curl", "-sf", "--max-time", "5", "--unix-socket", str(self.socket), "http://e/version"],
-                capture_output=True, check=False,
-            )  # fmt: skip
-            if answer.returncode == 0 and b"ApiVersion" in answer.stdout:
-                return
+            with suppress(httpx.HTTPError):
+                if self.get("/version").status_code == 200:
+                    return
             time.sleep(0.05)  # there is no readiness event: neither daemon tells anyone but systemd
         raise Unavailable(f"{self.kind} does not start here: {self.log[-1500:]}")
 
@@ -146,15 +143,16 @@ class PrivateEngine:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _left_over(self) -> Iterator[int]:
-        """What a daemon that broke off has left: processes that were started with our folder's name, and theirs."""
-        mark = f"{self.folder}/".encode()
+    def _left_over(self) -> list[int]:
+        """What a daemon that broke off has left: processes that were started with our folder's name, then theirs. In this
+        order, because who watches over a container would start it again."""
+        mark, found, children = f"{self.folder}/".encode(), [], []
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
                 if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes():
-                    pid = int(entry.name)
-                    yield from (int(child) for child in (entry / f"task/{pid}/children").read_text().split())
-                    yield pid
+                    found.append(int(entry.name))
+                    children += (entry / f"task/{entry.name}/children").read_text().split()
+        return [*found, *(int(child) for child in children)]
 
     def load(self, name: str, tree: bytes, *changes: str) -> None:
         """Import a tar as an image; `changes` are Dockerfile lines."""

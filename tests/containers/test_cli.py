@@ -133,6 +133,8 @@ def test_a_stop_can_be_extended_and_cancelled_from_another_terminal_and_not_doub
         assert more.first["remaining_s"] > 600
         second = operator.run("stop", slow, "--json")
         assert (second.code, second.first["reason"]) == (5, "in_progress")
+        third = operator.run("recreate", slow, "--json")
+        assert (third.code, third.first["reason"]) == (5, "in_progress")
         assert operator.run("cancel", slow).code == 0
         out, err = process.communicate(timeout=60)
         assert process.returncode == 3, (out, err)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hitless.change import JSON, ExitCode, Status
-from hitless.containers.outcome import StopOutcome
+from hitless.containers.outcome import EXIT_OF_REASON, StopOutcome
 
 EXITS = {
     Status.APPLIED: ExitCode.DONE,
@@ -41,7 +41,7 @@ class ChangeOutcome:
 
     @property
     def exit(self) -> ExitCode:
-        code = EXITS[self.status]
+        code = EXIT_OF_REASON.get(self.reason or "", EXITS[self.status])
         if code is not ExitCode.DONE or self.stop is None:
             return code
         return self.stop.exit
