@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from hitless.schema import Busy, LeaseLost, LockTimeout
+from hitless.schema import Busy, LeaseLost, LockTimeout, Rejected
 from hitless.schema.lease import held
 from hitless.schema.ledger import LEASE
 from hitless.schema.recorder import Recorder
@@ -170,3 +170,27 @@ def test_a_lease_of_another_machine_is_respected_until_it_has_run_out(kind: str,
         phases.expand("2")
     place.sql(f"UPDATE {LEASE.name} SET expires_at = 0")
     phases.expand("2")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_old_node_that_returns_while_contract_waits_for_a_table_stops_it(
+    kind: str, make_place: Make
+) -> None:
+    place = make_place(kind)
+    imagestore.all_releases(place.folder)
+    phases = place.phases(locks=FAST | {"attempts": 50})
+    phases.expand("2")
+    phases.migrate("2")
+    phases.backup()
+    place.beat("n1", "2")
+    tell = place.heard.note
+
+    def note(message: str) -> None:
+        tell(message)
+        if "a table is in use" in message:
+            place.beat("n2", "1")
+
+    place.heard.note = note  # type: ignore[method-assign]
+    with long_transaction(place), pytest.raises(Rejected, match="node n2 runs release 1"):
+        phases.contract("2")
+    assert "is_public" in place.columns("images")

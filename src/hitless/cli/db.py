@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hitless.change import ExitCode
+from hitless.cli.db_output import show_state, show_steps, shown
 from hitless.cli.output import console, errors, print_json
 from hitless.config import ConfigError
 
 if TYPE_CHECKING:
-    from hitless.schema import AnyPhases, Listener, Report, State
-    from hitless.schema.plan import Step
+    from hitless.schema import AnyPhases, Listener, Report
 
 Config = Annotated[
     Path, typer.Option("--config", "-c", help="settings, alone in a file or as its table [db]")
@@ -105,7 +104,7 @@ def status(
     """Show what the database is at, and what comes next. Nothing is changed."""
     with told():
         state = _phases(config, allow_writable).status(release)
-        _show_state(state, as_json=as_json)
+        show_state(state, as_json=as_json)
 
 
 def check(
@@ -146,7 +145,7 @@ def plan(
                 {"steps": [step.to_json() for step in steps], "gates": [gate.to_json() for gate in gates]}
             )
             return
-        _show_steps(steps)
+        show_steps(steps)
         for gate in gates:
             console().print(
                 f"gate {gate.name}: {'holds' if gate.holds else 'closed'}: {gate.message}", markup=False
@@ -302,7 +301,7 @@ def _phases(config: Path, allow_writable: bool, listener: Listener | None = None
 
 
 def _run(config: Path, allow_writable: bool, as_json: bool, phase: Callable[[AnyPhases], Report]) -> None:
-    with told(), _shown(quiet=as_json) as listener:
+    with told(), shown(quiet=as_json) as listener:
         report = phase(_phases(config, allow_writable, listener))
     if as_json:
         print_json(report.to_json())
@@ -315,88 +314,3 @@ def _run(config: Path, allow_writable: bool, as_json: bool, phase: Callable[[Any
     console().print(
         f"[bold green]{report.phase}[/] of release {report.release}: {said} ({report.seconds:.1f} s)"
     )
-
-
-@contextmanager
-def _shown(*, quiet: bool) -> Iterator[Listener]:
-    """A listener that shows notes and a bar per data migration on standard error."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    from hitless.schema import Listener, Progress
-
-    if quiet:
-        yield Listener()
-        return
-    out: Console = errors()
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} rows/s"), TimeRemainingColumn(), TextColumn("{task.fields[held]}"),
-    )  # fmt: skip
-    bars = Bars(*columns, console=out, transient=True)
-
-    class Shown(Listener):
-        def __init__(self) -> None:
-            self.tasks: dict[str, TaskID] = {}
-
-        def note(self, message: str) -> None:
-            out.print(message, markup=False)
-
-        def progress(self, progress: Progress) -> None:
-            if progress.name not in self.tasks:
-                self.tasks[progress.name] = bars.add_task(
-                    progress.name, total=progress.total, rate=0.0, held=""
-                )
-            bars.update(
-                self.tasks[progress.name], completed=progress.done, total=progress.total, rate=progress.rate,
-                held=progress.held_by,
-            )  # fmt: skip
-
-    with bars:
-        yield Shown()
-
-
-def _show_state(state: State, *, as_json: bool) -> None:
-    if as_json:
-        print_json(state.to_json())
-        return
-    out = console()
-    out.print(
-        f"release {state.release}; the database is at {', '.join(state.heads) or 'nothing yet'}", markup=False
-    )
-    rows: list[tuple[str, Any]] = [
-        ("expand", ", ".join(state.expand) or "done"),
-        ("migrate", _waiting(state)),
-        ("contract", ", ".join(state.contract) or "done"),
-    ]
-    for name, value in rows:
-        out.print(f"  {name}: {value}", markup=False)
-    if state.interrupted:
-        out.print(
-            f"  {state.interrupted} statements were interrupted; running the phase again looks what became of them"
-        )
-    for name in state.skipped:
-        out.print(f"  {name} never ran to its end, and its release is contracted: rows may be lost")
-    if state.holder:
-        out.print(f"  {state.holder}", markup=False)
-    out.print(f"next: hitless db {state.next}" if state.next else "nothing is left to do")
-
-
-def _waiting(state: State) -> str:
-    waiting = [
-        f"{name} ({'rows' if found is True else f'{found} rows'} wait)"
-        for name, found in state.pending.items()
-        if found
-    ]
-    waiting += [f"{name} (after expand)" for name in state.unknown]
-    return ", ".join(waiting) or "done"
-
-
-def _show_steps(steps: tuple[Step, ...]) -> None:
-    out = console()
-    for step in steps:
-        out.print(f"{step.phase} {step.name}: {step.about}", markup=False)
-        for statement in step.statements:
-            out.print(f"    {' '.join(statement.split())}", markup=False, style="dim")
-    if not steps:
-        out.print("nothing is left to do")

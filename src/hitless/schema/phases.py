@@ -12,7 +12,7 @@ Guarantees:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -109,9 +109,13 @@ class Phases(Runs):
         target = self._release(release)
         wanted = [each.contract[-1].id for each in self.project.up_to(target) if each.contract]
         with self._run("contract", target.name) as (connection, lease, detail):
-            forced = self._passed(self._measure(connection, target, inventory), force, NEVER_FORCED, detail)
+
+            def pass_gates() -> tuple[str, ...]:
+                return self._passed(self._measure(connection, target, inventory), force, NEVER_FORCED, detail)
+
+            forced = pass_gates()
             check = _nothing if "assertions" in forced else self._assert_again
-            report = self._upgrade("contract", target, wanted, connection, lease, detail, check)
+            report = self._upgrade("contract", target, wanted, connection, lease, detail, check, pass_gates)
             return replace(report, forced=forced)
 
     def _release(self, name: str | None) -> Release:
@@ -138,7 +142,7 @@ class Phases(Runs):
 
     def _upgrade(
         self, branch: Branch, target: Release, wanted: Sequence[str], connection: Connection, lease: Lease,
-        detail: Detail, before: Before,
+        detail: Detail, before: Before, again: Callable[[], object] = tuple,
     ) -> Report:  # fmt: skip
         began = time.monotonic()
         upgrade = Upgrade(self.database, self.project, branch)
@@ -149,6 +153,8 @@ class Phases(Runs):
         while steps:
             attempts += 1
             try:
+                if attempts > 1:
+                    again()  # whoever was let through meanwhile may have been an old node
                 upgrade.run(connection, recorder, steps, self._told(before))
             except LockTimeout as error:
                 self._pause(connection, lease, error, attempts)
