@@ -37,7 +37,8 @@ FILL = {
     "sqlite": "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows})"
     " INSERT INTO images (id, name, bytes) SELECT n, 'image ' || n, n * 1024 FROM s",
     "mariadb": "INSERT INTO images (id, name, bytes) SELECT seq, concat('image ', seq), seq * 1024 FROM seq_1_to_{rows}",
-    "postgres": "INSERT INTO images (id, name, bytes) SELECT n, 'image ' || n, cast(n AS bigint) * 1024 FROM generate_series(1, {rows}) n",
+    "postgres": "INSERT INTO images (id, name, bytes) SELECT n, 'image ' || n, cast(n AS bigint) * 1024"
+    " FROM generate_series(1, {rows}) n",
 }
 EXPAND = """\
 import sqlalchemy as sa
