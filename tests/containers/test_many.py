@@ -47,6 +47,7 @@ def stopped_together(operator: Operator, count: int, seconds: float) -> tuple[fl
         engine.remove(*names)
 
 
+@pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 @pytest.mark.timeout(300)
 def test_containers_finish_their_work_at_the_same_time(operator: Operator) -> None:
     took, each = stopped_together(operator, 6, 8)

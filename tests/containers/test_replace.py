@@ -170,10 +170,10 @@ def test_a_restarted_container_is_the_same_one_and_serves(operator: Operator, se
 @pytest.mark.parametrize(
     ("engine", "event"),
     [
-        ("docker", "replacing"),
         ("docker", "stopping"),
         ("docker", "starting"),
         ("podman", "starting"),
+        pytest.param("docker", "replacing", marks=pytest.mark.soak),
         *(pytest.param("podman", event, marks=pytest.mark.soak) for event in ("replacing", "stopping")),
     ],
     indirect=["engine"],

@@ -108,10 +108,10 @@ def uploaded(url: str, seconds: float, meanwhile: Callable[[], object]) -> tuple
 @pytest.mark.parametrize(
     ("engine", "command"),
     [
-        ("docker", "stop"),
-        ("docker", "restart"),
         ("docker", "recreate"),
         ("podman", "recreate"),
+        pytest.param("docker", "stop", marks=pytest.mark.soak),
+        pytest.param("docker", "restart", marks=pytest.mark.soak),
         pytest.param("podman", "stop", marks=pytest.mark.soak),
         pytest.param("podman", "restart", marks=pytest.mark.soak),
     ],

@@ -18,6 +18,9 @@ from hitless.containers.engine import Engine
 from hitless.containers.errors import EngineError
 
 END_S = 5.0
+ENDING_S = 10.0
+"""For an engine to notice that a container has ended."""
+LOOK_S = 0.2
 OUTPUT_LIMIT = 2000
 
 
@@ -112,16 +115,15 @@ class InsideDrain:
     async def _run(
         self, command: tuple[str, ...], engine: Engine, container: Container, deadline: Deadline
     ) -> None:
+        said = f"{' '.join(command)} in the container"
         try:
             code, output = await engine.run(container.id, command, deadline.remaining())
+            failure = f"{said} exited with {code}: {_tail(output)}" if code else ""
         except EngineError as error:
-            # The command may have ended the container, and itself with it: then the drain is done.
-            found = await engine.find(container.id)
-            if found is not None and found.is_running:
-                raise DrainFailed(f"{' '.join(command)} in the container failed: {error}") from error
-            return
-        if code and (found := await engine.find(container.id)) is not None and found.is_running:
-            raise DrainFailed(f"{' '.join(command)} in the container exited with {code}: {_tail(output)}")
+            failure = f"{said} failed: {error}"
+        # The command may have ended the container, and itself with it: then the drain is done.
+        if failure and not await _ended(engine, container):
+            raise DrainFailed(failure)
 
     def __str__(self) -> str:
         return f"{' '.join(self.command)} (inside)"
@@ -170,6 +172,18 @@ class HostDrain:
 
     def __str__(self) -> str:
         return f"{' '.join(self.command)} (here)"
+
+
+async def _ended(engine: Engine, container: Container) -> bool:
+    """Whether the container ends; an engine takes a moment to notice."""
+    deadline = Deadline.after(ENDING_S)
+    while not deadline.expired:
+        with suppress(EngineError):
+            found = await engine.find(container.id)
+            if found is None or not found.is_running:
+                return True
+        await asyncio.sleep(LOOK_S)
+    return False
 
 
 def _environ(container: Container, state: str) -> Mapping[str, str]:
