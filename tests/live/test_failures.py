@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -321,3 +322,95 @@ async def test_secrets_are_in_no_log_no_difference_and_no_journal(
     assert "refused ***" in everything
     assert "correct-horse" not in everything
     assert "battery-staple" not in everything
+
+
+EXITS = (
+    "plain",
+    "coroutine",
+    "generator",
+    "async generator",
+    "warm",
+    "hook",
+    "async hook",
+    "close",
+    "async close",
+)
+
+
+@pytest.mark.parametrize("place", EXITS)
+async def test_code_that_calls_sys_exit_does_not_end_the_process(new: New, place: str) -> None:
+    """An event loop that sees SystemExit ends, and every request and action with it."""
+    runtime = new()
+    URL = Annotated[str, Setting("database.url")]
+
+    def leave(url: str) -> str:
+        if url == "exit":
+            sys.exit("no such database")
+        return url
+
+    class Resource:
+        def __init__(self, url: str) -> None:
+            self.url = url
+
+    match place:
+        case "plain":
+
+            @runtime.resource
+            def resource(url: URL) -> Resource:
+                return Resource(leave(url))
+        case "coroutine":
+
+            @runtime.resource
+            async def resource(url: URL) -> Resource:
+                return Resource(leave(url))
+        case "generator":
+
+            @runtime.resource
+            def resource(url: URL) -> Iterator[Resource]:
+                yield Resource(leave(url))
+        case "async generator":
+
+            @runtime.resource
+            async def resource(url: URL) -> AsyncIterator[Resource]:
+                yield Resource(leave(url))
+        case _:
+
+            @runtime.resource
+            class _Resource(Resource):
+                def __init__(self, url: URL) -> None:
+                    super().__init__(url)
+
+                async def warm(self) -> None:
+                    if place == "warm":
+                        leave(self.url)
+
+                if place == "close":
+
+                    def close(self) -> None:
+                        sys.exit("no such database")
+                else:
+
+                    async def close(self) -> None:
+                        if place == "async close":
+                            sys.exit("no such database")
+
+    if place == "hook":
+
+        @runtime.on_change("database.url", when="prepare")
+        def hook(old: Settings, new: Settings) -> None:
+            leave(new.database.url)
+    elif place == "async hook":
+
+        @runtime.on_change("database.url", when="prepare")
+        async def hook(old: Settings, new: Settings) -> None:
+            leave(new.database.url)
+
+    await runtime.start(settings=Settings(database=Database(url="1")))
+    outcome = await runtime.reload(Settings(database=Database(url="exit")))
+    if "close" in place:
+        assert outcome.status is Status.APPLIED
+        await runtime.drained()
+    else:
+        assert outcome.status is Status.REJECTED
+        assert "SystemExit: no such database" in outcome.message
+    assert (await runtime.reload(Settings(database=Database(url="2")))).status is Status.APPLIED

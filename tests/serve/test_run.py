@@ -87,7 +87,8 @@ def main():
 MODULE = """
 life = lifetime()
 if __name__ == "__main__":
-    note("begun", level="", slots=0)
+    import sys
+    note("begun", level="", slots=0, argv=[Path(sys.argv[0]).name, *sys.argv[1:]])
     ready()
     life.wait()
     note("ended")
@@ -272,7 +273,9 @@ def test_a_program_that_dies_or_ends_is_started_again(tmp_path: Path) -> None:
 def test_a_module_runs_as_python_runs_it(tmp_path: Path) -> None:
     with program(tmp_path, MODULE, main="program") as service:
         (worker,) = pids(service)
-        assert service.await_notes("begun", 1)["pid"] == worker
+        begun = service.await_notes("begun", 1)
+        assert begun["pid"] == worker
+        assert begun["argv"] == ["program.py"], "nothing of the supervisor's"
         with (tmp_path / "program.py").open("a") as file:
             file.write("\n# new code\n")
         assert tell(service, "reload")["outcome"]["generation"] == 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from hitless.change import Deadline, DeadlinePassed, Refused
 from hitless.change.ending import CANCEL_GRACE_S, in_time, to_refusal
-from hitless.live.threads import in_thread
+from hitless.live.threads import exit_refused, in_thread
 
 T = TypeVar("T")
 
@@ -70,9 +70,21 @@ def _failed(error: BaseException) -> Refused:
 async def called(function: Callable[..., object], *given: object, name: str, **named: object) -> object:
     """Call foreign code: a coroutine function on the loop, anything else in a thread."""
     if inspect.iscoroutinefunction(function):
-        return await function(*given, **named)
+        return await contained(function(*given, **named))
     result = await in_thread(partial(function, *given, **named), name, late=_unwanted)
-    return await result if inspect.isawaitable(result) else result
+    return await contained(result) if inspect.isawaitable(result) else result
+
+
+async def contained(work: Awaitable[T]) -> T:
+    """The result of foreign work that must not end the event loop.
+
+    Raises:
+        Refused: it has called `sys.exit`.
+    """
+    try:
+        return await work
+    except SystemExit as error:
+        raise exit_refused(error) from error
 
 
 def _unwanted(result: object) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from hitless.change import Deadline, Refused
 from hitless.live.declaration import Declaration, Style
-from hitless.live.foreign import called, watched
+from hitless.live.foreign import called, contained, watched
 from hitless.live.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ async def _begin(
         case Style.PLAIN:
             return await in_thread(lambda: _made(make(), close), name, late=late)
         case Style.COROUTINE:
-            return _made(await make(), close)
+            return _made(await contained(make()), close)
         case Style.GENERATOR:
             return await in_thread(lambda: _first(make()), name, late=late)
         case Style.ASYNC_GENERATOR:
@@ -191,7 +191,7 @@ async def _kept(generator: AsyncGenerator[Any, None]) -> Made:
     """Runs the generator in a task that lives as long as the resource."""
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     closing = asyncio.Event()
-    keeper = asyncio.ensure_future(_keep(generator, ready, closing))
+    keeper = asyncio.ensure_future(contained(_keep(generator, ready, closing)))
     try:
         await asyncio.wait({ready, keeper}, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:

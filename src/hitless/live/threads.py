@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
+
+from hitless.change import Refused
 
 T = TypeVar("T")
 
@@ -39,13 +42,25 @@ async def in_thread(work: Callable[[], T], name: str, *, late: Callable[[T], Non
         try:
             result.append(context.run(work))
         except BaseException as error:  # noqa: BLE001 - whatever foreign code raises belongs to who waits for it
-            failure = (
-                error
-                if not isinstance(error, StopIteration)
-                else RuntimeError(f"{name} raised StopIteration")
-            )
+            failure = _told(error, name)
         with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
             loop.call_soon_threadsafe(deliver, result, failure)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await future
+
+
+def _told(error: BaseException, name: str) -> BaseException:
+    """The error as a task can pass it on."""
+    if isinstance(error, StopIteration):
+        return RuntimeError(f"{name} raised StopIteration")
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return exit_refused(error)
+    return error
+
+
+def exit_refused(error: SystemExit | KeyboardInterrupt) -> Refused:
+    """For foreign code that wants to end the process: an event loop that sees such an exception ends, and all work with it."""
+    return Refused(
+        "internal_error", f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+    )

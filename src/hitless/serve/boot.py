@@ -24,6 +24,7 @@ except ImportError as error:
         "%s cannot import hitless[serve]: %s; install it: %s -m pip install 'hitless[serve]'"
         % (sys.executable, error, sys.executable)}).encode())
     sys.exit(1)
-main(int(sys.argv[1]))
+main(int(sys.argv.pop()))
 """
-"""The template's program. Not `-m`, so that an interpreter without hitless can say so in words."""
+"""The template's program; what it is given is not for the eyes of the application. Not `-m`, so that an interpreter without
+hitless can say so in words."""
