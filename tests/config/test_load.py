@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from tests.config.models import Colour, Drain, Settings, Source
 
 from hitless.config import ConfigError, Environment, Flags, Loaded, TomlFile, load, plain
@@ -328,3 +328,38 @@ def test_dates_are_text(write: Write) -> None:
 def test_text_that_is_no_number_is_refused_whatever_it_is(text: str) -> None:
     (problem,) = problems(Flags({"app": "x"}), environment(WORKERS=text))
     assert problem.startswith("HITLESS_WORKERS: workers: expected a whole number, got ")
+
+
+class Chap(BaseModel):
+    kind: Literal["chap"]
+    secret_word: SecretStr
+
+
+class Open(BaseModel):
+    kind: Literal["open"]
+    port: int
+
+
+class Deep(BaseModel):
+    backends: dict[str, Annotated[Chap | Open, Field(discriminator="kind")]] = {}
+    either: SecretStr | int = 0
+    pairs: tuple[SecretStr, int] = (SecretStr(""), 0)
+    lists: dict[str, list[SecretStr]] = {}
+    url: str = Field("", pattern="^$")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[backends.b]\nkind = "chap"\nsecret_word = ["hush"]\n',
+        "either = [1.5]\n",
+        'pairs = [["hush"], 1]\n',
+        '[lists]\na = [["hush"]]\n',
+        'url = "mysql://u:hush@host/x"\n',
+        'url = "rabbit://u:hush@one,v:hush@two/x"\n',
+    ],
+)
+def test_no_complaint_shows_a_secret_however_deep_it_is(write: Write, text: str) -> None:
+    (problem, *_) = said = problems(TomlFile(write(text)), model=Deep)
+    assert "hush" not in str(said)
+    assert "***" in problem

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,8 +15,8 @@ from pydantic_core import ErrorDetails
 from hitless.config.document import Data
 from hitless.config.keys import KeyPath, at, dotted, has
 from hitless.config.problems import Problem
-from hitless.config.schema import item_of, model_at, section_of, settings_of, strip
-from hitless.config.secrets import MASK, is_secret_name
+from hitless.config.schema import model_at, section_of, settings_of, strip
+from hitless.config.secrets import MASK, is_secret_name, shown
 
 SHOWN_LIMIT: Final = 60
 SECRETS: Final = (SecretStr, SecretBytes)
@@ -124,25 +125,51 @@ def _found(value: Any, model: type[BaseModel], path: KeyPath) -> str:
     if isinstance(value, dict):
         # Its values may be secrets, and a rule over a whole table is not about one of them.
         return ", got a table" if model_at(model, path) is None else ""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(shown(value), ensure_ascii=False, default=str)
     return f", got {text}" if len(text) <= SHOWN_LIMIT else f", got {text[:SHOWN_LIMIT]}…"
 
 
 def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
     """Whether the value at the path must not be shown: by the type of a setting, or by the name of a key in a mapping."""
-    for length, part in enumerate(path):
-        table = model_at(model, path[:length])
-        info = table.model_fields.get(str(part)) if table is not None else None
-        if is_secret_name(str(part)) if info is None else _holds_secrets(info.annotation):
+    reached: list[Any] = [model]
+    for part in path:
+        below, is_named = _below(reached, part)
+        if any(_holds_secrets(each) for each in below) or (not is_named and is_secret_name(str(part))):
             return True
+        reached = below or reached  # else it is the tag of a union
     return False
 
 
+def _below(annotations: Iterable[Any], part: str | int) -> tuple[list[Any], bool]:
+    """The annotations of what is called `part` in any of these, and whether that is a field's name."""
+    below: list[Any] = []
+    is_named = False
+    for each in _members(annotations):
+        section = section_of(each)
+        if section is None:
+            below += [item for item in get_args(each) if item is not Ellipsis]
+        elif (info := section.model_fields.get(str(part))) is not None:
+            below.append(info.annotation)
+            is_named = True
+    return below, is_named
+
+
+def _members(annotations: Iterable[Any]) -> Iterator[Any]:
+    """The annotations, and those that unions consist of."""
+    for each in annotations:
+        bare, _ = strip(each)
+        if get_origin(bare) in (Union, UnionType):
+            yield from _members(get_args(bare))
+        else:
+            yield bare
+
+
 def _holds_secrets(annotation: Any) -> bool:
-    bare, _ = strip(annotation)
-    if section_of(bare) is not None or section_of(item_of(bare)) is not None:
-        return False  # what is in it is asked for one by one
-    return bare in SECRETS or strip(item_of(bare))[0] in SECRETS
+    """Whether there is a secret in it that is no setting of its own: what is in a table is asked for one by one."""
+    return any(
+        each in SECRETS or (section_of(each) is None and any(_holds_secrets(item) for item in get_args(each)))
+        for each in _members([annotation])
+    )
 
 
 def _place(problem: Problem) -> tuple[str, int]:

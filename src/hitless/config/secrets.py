@@ -11,7 +11,8 @@ MASK: Final = "***"
 NAME: Final = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?:^|[_.-]|PG)PASS(?:$|[_.-])|KEY", re.IGNORECASE
 )
-IN_URL: Final = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
+IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+"""Who asks, up to the last host: `rabbit://one:secret@host,two:secret@host` is a URL of oslo.messaging."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -24,7 +25,14 @@ def shown(value: JSON, *, is_secret: bool = False) -> JSON:
     if is_secret:
         return None if value is None else MASK
     if isinstance(value, str):
-        return IN_URL.sub(rf"\1:{MASK}@", value)
+        return IN_URL.sub(lambda found: ",".join(map(_masked, found[0].split(","))), value)
     if isinstance(value, list):
         return [shown(item) for item in value]
     return value
+
+
+def _masked(asker: str) -> str:
+    """`user:secret@host` with the secret masked; `@` may stand in it."""
+    who, at, host = asker.rpartition("@")
+    user, colon, _ = who.partition(":")
+    return f"{user}{colon}{MASK}{at}{host}" if colon else asker

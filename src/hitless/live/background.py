@@ -15,9 +15,13 @@ class Background:
     """Runs from `start` to `stop`; as a context manager, to the end of the block."""
 
     def __init__(
-        self, start: Callable[[], Coroutine[Any, Any, object]], stop: Callable[[], Coroutine[Any, Any, None]]
+        self,
+        start: Callable[[], Coroutine[Any, Any, object]],
+        stop: Callable[[], Coroutine[Any, Any, None]],
+        ended: Callable[[], None],
     ) -> None:
         self._start: Final = start
+        self._ended: Final = ended
         self._stop: Final = stop
         self._started: Final[Future[asyncio.AbstractEventLoop]] = Future()
         self._stopping = asyncio.Event()
@@ -36,6 +40,7 @@ class Background:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(timeout_s)
+            self._ended()
 
     def __enter__(self) -> Background:
         return self

@@ -13,6 +13,7 @@ from hitless.live.declaration import Place
 from hitless.live.errors import DeclarationError
 from hitless.live.foreign import called, watched
 from hitless.live.paths import NoSuchSetting, annotation_at, reader
+from hitless.live.veil import Veil
 
 When = Literal["prepare", "commit"]
 
@@ -34,9 +35,15 @@ class Hooks:
     """Runs the hooks in the order of their declaration. Events: `hook.failed`, for those that may not refuse."""
 
     def __init__(
-        self, hooks: tuple[Hook, ...], model: type[BaseModel], events: Events, timeout_s: float
+        self,
+        hooks: tuple[Hook, ...],
+        model: type[BaseModel],
+        events: Events,
+        timeout_s: float,
+        veil: Veil,
     ) -> None:
         self._hooks: Final = hooks
+        self._veil: Final = veil
         self._events: Final = events
         self._timeout_s: Final = timeout_s
         problems = list(_problems(hooks, model))
@@ -58,6 +65,7 @@ class Hooks:
         for hook in self._concerned("commit", old, new):
             failure = await self._run(hook, old, new)
             if failure is not None:
+                failure = self._veil.refusal(failure)
                 self._events.emit(
                     "hook.failed", hook=_label(hook), message=failure.message, detail=failure.detail
                 )

@@ -195,7 +195,15 @@ class Runtime(Generic[S]):
 
         Raises: as `start`.
         """
-        return Background(lambda: self.start(*sources, settings=settings, triggers=triggers), self.stop)
+        background = Background(
+            lambda: self.start(*sources, settings=settings, triggers=triggers), self.stop, self._forget_hangup
+        )
+        if triggers.sighup and self._running().host is None:
+            self._running().hangup.install()  # here: the thread of the loop cannot take signals
+        return background
+
+    def _forget_hangup(self) -> None:
+        self._running().hangup.uninstall()
 
     def asgi(
         self,

@@ -31,6 +31,7 @@ from hitless.change import (
     Status,
     Transactions,
 )
+from hitless.change.ending import to_refusal
 from hitless.config import ConfigError, Loaded, Source, SourceUnreachable, load
 from hitless.live.change import Reconfiguration
 from hitless.live.closing import Closer
@@ -93,6 +94,7 @@ class Service(Generic[S]):
         self._loaded: Loaded[S] | None = None
         """What was read from the sources last."""
         self._is_stopping = False
+        self._stop: asyncio.Future[None] | None = None
         self.hangup: Final = Hangup(self._reload_by_signal)
         self.watching: Watching | None = None
         self._commands: Final = Commands(self)
@@ -117,7 +119,7 @@ class Service(Generic[S]):
             maker=maker,
             closer=closer,
             drains=drains,
-            hooks=Hooks(tuple(runtime.hooks), runtime.model, self.events, runtime.limits.hook_s),
+            hooks=Hooks(tuple(runtime.hooks), runtime.model, self.events, runtime.limits.hook_s, veil),
             events=self.events,
             limits=runtime.limits,
             veil=veil,
@@ -160,8 +162,14 @@ class Service(Generic[S]):
             raise StartFailed(outcome)
 
     async def stop(self) -> None:
-        if self._is_stopping:
-            return
+        """Whoever asks waits for the end of the one stop; if the waiting is cancelled, the stop goes on."""
+        if self._stop is None:
+            if self._is_stopping:
+                return  # it has not been started
+            self._stop = asyncio.ensure_future(self._stopped())
+        await asyncio.shield(self._stop)
+
+    async def _stopped(self) -> None:
         self._is_stopping = True
         self.transactions.give_up()
         await self.idle()
@@ -295,7 +303,10 @@ class Service(Generic[S]):
             nowhere = Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
             return self._before or nowhere, None
         if settings is not None:
-            return await in_thread(partial(Wish.of, settings), "compare settings"), None
+            try:
+                return await in_thread(partial(Wish.of, settings), "compare settings"), None
+            except Exception as error:  # noqa: BLE001 - so are serializers of the model
+                return to_refusal(error), None
         return await self.read()
 
     async def read(self) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
@@ -310,6 +321,8 @@ class Service(Generic[S]):
             return Refused("source_unreachable", f"{error}; it can be tried again"), None
         except ConfigError as error:
             return Refused("configuration_invalid", str(error), invalid=True), None
+        except Exception as error:  # noqa: BLE001 - validators of the model are foreign code
+            return to_refusal(error), None
 
     def _load(self) -> tuple[Wish[S], Loaded[S]]:
         loaded = load(self.runtime.model, *self.sources)
@@ -371,7 +384,9 @@ def _state_directory(name: str) -> Path:
 
 def _log(event: Event) -> None:
     fields = " ".join(
-        f"{key}={value!r}" for key, value in event.fields.items() if value not in (None, "", "detail")
+        f"{key}={value!r}"
+        for key, value in event.fields.items()
+        if key != "detail" and value not in (None, "")
     )
     bad = event.name in (
         "change.rejected",

@@ -22,7 +22,12 @@ class Updates:
         """Give each instance what the new node reads, in order. Raises Refused: one failed; call `take_back`."""
         for instance, node in updates:
             self._begun.append((instance, instance.node))
-            await self._update(instance, node)
+            try:
+                await self._update(instance, node)
+            except Refused as refused:
+                # It may still be at work in a thread, and come after what takes it back.
+                instance.suspect |= refused.reason in ("deadline_passed", "cancelled")
+                raise
 
     async def take_back(self) -> None:
         """Give everything that was touched its old inputs again, the last first.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from hitless.change import Refused
+from hitless.change import JSON, Refused
 from hitless.config import MASK, shown
 from hitless.config.plain import Leaf
 
@@ -23,18 +23,24 @@ class Veil:
     def learn(self, leaves: Iterable[Leaf]) -> None:
         for leaf in leaves:
             if leaf.is_secret:
-                each = leaf.value if isinstance(leaf.value, list) else [leaf.value]
-                self._secrets.update(
-                    (text, None) for text in each if isinstance(text, str) and len(text) >= SHORTEST
-                )
+                for text in _texts(leaf.value):
+                    self._secrets[text] = self._secrets[repr(text)[1:-1]] = None
         while len(self._secrets) > REMEMBERED:
             del self._secrets[next(iter(self._secrets))]
 
     def over(self, text: str) -> str:
-        for secret in self._secrets:
+        for secret in sorted(self._secrets, key=len, reverse=True):  # one may begin with another
             text = text.replace(secret, MASK)
         return str(shown(text))
 
     def refusal(self, refused: Refused) -> Refused:
         message, detail = self.over(refused.message), self.over(refused.detail)
         return Refused(refused.reason, message, detail, invalid=refused.invalid)
+
+
+def _texts(value: JSON) -> Iterator[str]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, str) and len(value) >= SHORTEST:
+        yield value

@@ -81,9 +81,7 @@ class Watching:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, follower: Follower, name: str) -> None:
         async for changed in follower:
