@@ -12,11 +12,15 @@ want dockerd docker.io
 want podman podman
 want runc runc
 want busybox busybox-static
+want haproxy haproxy
+want nginx nginx-light
+want sshd openssh-server
+want redis-server redis-server
+[ -x /usr/share/zookeeper/bin/zkServer.sh ] || need="$need zookeeper"
 [ -x /usr/sbin/mariadbd ] || need="$need mariadb-server"
 [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || need="$need postgresql"
 if [ "${BENCH:-}" = 1 ]; then
   want wrk wrk
-  want nginx nginx-light
   want pt-online-schema-change percona-toolkit
   [ -e /usr/lib/uwsgi/plugins/python3_plugin.so ] || need="$need uwsgi-core uwsgi-plugin-python3"
 fi
