@@ -61,7 +61,9 @@ class Simulation:
         self.propose("m1")
         for _ in range(steps):
             self.now += self.random.randint(0, STEP)
-            for node in self.random.sample(list(self.nodes.values()), self.random.randint(0, len(self.nodes))):
+            for node in self.random.sample(
+                list(self.nodes.values()), self.random.randint(0, len(self.nodes))
+            ):
                 self.act(node)
             self.something_happens()
         self.come_to_rest()
@@ -73,7 +75,7 @@ class Simulation:
         node = self.nodes.get(name)
         if chance < 0.02:
             self.propose(name)
-        elif chance < 0.04 and (node is None or node.is_dead or self.has_left(node)):
+        elif chance < 0.04 and (node is None or node.is_dead):
             self.join(name)
         elif chance < 0.05 and node is not None and name != "m1":
             node.register = node.register.model_copy(update={"is_leaving": True})

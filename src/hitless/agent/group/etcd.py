@@ -1,4 +1,4 @@
-"""A group that meets in etcd (`etcd3+http://127.0.0.1:2379`): everything below `/hitless/groups/NAME/`, through etcd's JSON gateway.
+"""A group that meets in etcd (`etcd3+http://127.0.0.1:2379`): all below `/hitless/groups/NAME/`, through etcd's JSON gateway.
 
 Registers are keys with a lease, and a lease that has run out is never there again. Every look is one read at one revision that a
 majority of the cluster agrees on.
@@ -82,7 +82,9 @@ class Etcd:
         return self._put_if("MOD", str(version), self._key("record"), record.model_dump_json())
 
     def put(self, config: str, text: str) -> None:
-        self._ask("/v3/kv/put", {"key": _encoded(f"{self._prefix}/configs/{config}"), "value": _encoded(text)})
+        self._ask(
+            "/v3/kv/put", {"key": _encoded(f"{self._prefix}/configs/{config}"), "value": _encoded(text)}
+        )
 
     def get(self, config: str) -> str | None:
         answer = self._ask("/v3/kv/range", {"key": _encoded(f"{self._prefix}/configs/{config}")})

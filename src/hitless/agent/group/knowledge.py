@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 from hitless.agent.group.member import Armed, Member
 from hitless.agent.group.record import Assignment, Record
 from hitless.agent.group.ring import ring_of
-
-LOCAL: Final = "local"
-"""The group of resources that belong to the host they are found on: agents on other hosts cannot poll them."""
+from hitless.agent.polling.discovery import LOCAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +15,7 @@ class Knowledge:
     """Of one member, as long as it has its lease: nothing can be committed without its promise."""
 
     me: Member
-    record: Record = Record()
+    record: Record = Record()  # noqa: RUF009 - frozen
     armed: Armed | None = None
     epoch: int = 0
     """Whose configuration it polls by."""
@@ -51,9 +48,7 @@ class Knowledge:
         change = self.record.change
         if change is None or change.phase != "arming" or self.has_promised:
             return self
-        return replace(
-            self, armed=Armed(change=change.next.number, attempt=change.attempt, at=change.at)
-        )
+        return replace(self, armed=Armed(change=change.next.number, attempt=change.attempt, at=change.at))
 
     def wanted(self, now: int) -> Assignment | None:
         """The assignment whose configuration is to be put in force now (ms), because its boundary has come."""
@@ -69,9 +64,7 @@ class Knowledge:
         """Whether all that is committed is in force: another epoch may be prepared."""
         change = self.record.change
         following = change.next if change is not None and change.phase == "committed" else None
-        return all(
-            each is None or each.epoch == self.epoch for each in (self.record.assignment, following)
-        )
+        return all(each is None or each.epoch == self.epoch for each in (self.record.assignment, following))
 
     def is_out(self, now: int) -> bool:
         """Whether no tick that is due at or after this time (ms) is this member's, nor will be if it is leaving."""

@@ -89,11 +89,11 @@ def eligible(record: Record, registers: Registers) -> tuple[Member, ...]:
     found: dict[str, Member] = {}
     for register in sorted(registers.values(), key=lambda each: each.member.incarnation):
         member = register.member
-        if register.is_leaving or current is None:
+        if current is None or register.is_leaving:
             continue
-        if polling.get(member.name) == member:
-            found[member.name] = member
-        elif register.epoch == current.epoch and found.get(member.name) != polling.get(member.name, member):
+        polled = polling.get(member.name, member)
+        is_ready = register.epoch == current.epoch and found.get(member.name) != polled
+        if member == polling.get(member.name) or is_ready:
             found[member.name] = member
     return tuple(found[name] for name in sorted(found))
 
@@ -179,7 +179,7 @@ class _Step:
                 return refused
         members = self.wanted(change, draft if is_epoch else None)
         if not members or (not is_epoch and record.assignment and members == record.assignment.members):
-            return self.drop(change, draft if is_epoch else None)
+            return self.drop(draft if is_epoch else None)
         if members != change.next.members:
             return self.again(change, members)
         waited_for = self.unarmed(change)
@@ -224,7 +224,7 @@ class _Step:
         following = change.next
         return self.set_boundary(members, following.epoch, following.config, change.attempt + 1)
 
-    def drop(self, change: Change, draft: Draft | None) -> Record:
+    def drop(self, draft: Draft | None) -> Record:
         if draft is not None:
             return self.end(draft, "abandoned", why="no member that has prepared it is left")
         return self.record.model_copy(update={"change": None})

@@ -19,11 +19,15 @@ POINTS: Final = 128
 
 class Ring:
     def __init__(self, members: Iterable[Member]) -> None:
-        points = sorted(
-            (_place(f"{member.name}\0{number}"), member)
-            for member in members
-            for number in range(POINTS * member.weight)
-        ) if (members := tuple(members)) else []
+        points = (
+            sorted(
+                (_place(f"{member.name}\0{number}"), member)
+                for member in members
+                for number in range(POINTS * member.weight)
+            )
+            if (members := tuple(members))
+            else []
+        )
         self._places: Final = [place for place, _ in points]
         self._owners: Final = [member for _, member in points]
 
