@@ -1,35 +1,153 @@
-"""`hitless agent run`: one agent as a plain process. SIGHUP reads the files again, SIGTERM and SIGINT stop it."""
+"""`hitless agent run`: one agent as a process.
+
+It runs under the supervisor of `hitless run`, which restarts it, changes its code by starting another process beside it, and
+answers commands; or alone (`--unsupervised`), where SIGHUP reads the files again and SIGTERM and SIGINT stop it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
+import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from hitless.agent.agent import Agent
+from hitless.agent.files_watch import ended, follow
+from hitless.agent.group.grouped import GroupedAgent
+from hitless.agent.handover import Handover
 from hitless.agent.plugins import Plugins
 from hitless.agent.running import DefinitionFiles
-from hitless.agent.settings import AgentSettings
+from hitless.agent.settings import AgentSettings, read_settings
 from hitless.change import ChangeInProgress
-from hitless.live import Limits, Triggers
+from hitless.live import Limits, Triggers, lifetime, ready
 
 log = logging.getLogger(__name__)
 
 SWITCH_S: Final = 0.001
 """How long a thread may keep the interpreter from the event loop: ticks wait for it while a change is worked out."""
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+VARIABLE: Final = "HITLESS_AGENT"
+"""Tells a process of the supervisor which agent it is."""
+MORE_S: Final = 30.0
+"""That a process has beside the drain's timeout for leaving its group and flushing."""
+
+
+def supervise(config: str, settings: AgentSettings, *, allow_writable: bool = False) -> None:
+    """This process becomes the supervisor of the agent."""
+    os.environ[VARIABLE] = json.dumps(
+        {"config": str(Path(config).absolute()), "allow_writable": allow_writable}
+    )
+    flags = {
+        "app": "hitless.agent.main:program",
+        "interface": "program",
+        "name": settings.name,
+        "state_dir": str(state_directory(settings)),
+        "drain.timeout": f"{settings.drain.timeout + MORE_S:g}s",
+    }
+    if settings.control is not None:
+        flags["control"] = settings.control
+    asked = json.dumps({"config": None, "flags": flags, "allow_writable": allow_writable})
+    # Replaced, so that it does not carry the command line's and the agent's libraries for months.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hitless.serve", asked])
+
+
+async def program() -> None:
+    """The agent in a process of its supervisor.
+
+    Raises:
+        StartFailed, ConfigError, GroupError: it cannot begin.
+    """
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    asked = json.loads(os.environ[VARIABLE])
+    settings = read_settings(asked["config"], allow_writable=asked["allow_writable"])
+    life = lifetime()
+    if settings.group is not None:
+        await _member(settings, allow_writable=asked["allow_writable"], end=life.ended)
+        return
+    plugins = Plugins()
+    files = DefinitionFiles(settings.files, plugins, asked["allow_writable"])
+    agent = Agent(files, plugins=plugins, name=settings.name, limits=_limits(settings))
+    await agent.start(polls=False)
+    handover = Handover(state_directory(settings))
+    over = asyncio.create_task(life.ended())
+    taken = asyncio.create_task(handover.take())
+    await asyncio.wait({over, taken}, return_when=asyncio.FIRST_COMPLETED)
+    if taken.done():
+        agent.begin(taken.result())
+        log.info("agent %s polls %d sources", settings.name, len(agent.runtime.settings.definition.polling))
+        keep_ticks_prompt()
+        await _until_over(over, settings, plugins)
+        log.info("agent %s stops", settings.name)
+        handover.give(await agent.leave_off())
+    else:
+        taken.cancel()
+    await agent.stop()
+    log.info("agent %s stopped: %s", settings.name, agent.tally.to_json())
+
+
+async def _until_over(over: asyncio.Task[None], settings: AgentSettings, plugins: Plugins) -> None:
+    watching = asyncio.create_task(follow(settings, plugins)) if settings.reload.watch else None
+    await over
+    if watching is not None:
+        await ended(watching)
+
+
+async def _member(
+    settings: AgentSettings, *, allow_writable: bool, end: Callable[[], Awaitable[object]]
+) -> None:
+    """Raises GroupError, ConfigError, or whatever ends the membership."""
+    assert settings.group is not None
+    folder = state_directory(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    grouped = GroupedAgent(
+        settings.group,
+        name=settings.name,
+        files=settings.files,
+        folder=folder,
+        limits=_limits(settings),
+        allow_writable=allow_writable,
+    )
+    await grouped.start()
+    ready()
+    log.info("agent %s is %s in group %s", settings.name, grouped.membership.me.name, settings.group.name)
+    keep_ticks_prompt()
+    over = asyncio.ensure_future(end())
+    failed = asyncio.create_task(grouped.failed())
+    await asyncio.wait({over, failed}, return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
+        failed.result()
+    failed.cancel()
+    log.info("agent %s stops", settings.name)
+    await grouped.stop()
+    log.info("agent %s stopped: %s", settings.name, grouped.agent.tally.to_json())
+
+
+def state_directory(settings: AgentSettings) -> Path:
+    """`state_dir`, systemd's STATE_DIRECTORY, /var/lib/hitless/NAME, or below the user's home."""
+    if settings.state_dir is not None:
+        return Path(settings.state_dir).absolute()
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/hitless") / settings.name
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "hitless" / settings.name
 
 
 def run(settings: AgentSettings, *, allow_writable: bool = False) -> None:
-    """Poll until a signal says stop.
+    """Poll until a signal says stop, without a supervisor.
 
     Raises:
         StartFailed: the definition is not valid, or a publisher cannot be opened.
         ControlError: the control socket cannot be had.
+        GroupError: the group cannot be joined.
     """
     logging.basicConfig(level=logging.INFO, format=FORMAT)
     early: list[int] = []
@@ -42,12 +160,15 @@ async def _run(settings: AgentSettings, *, allow_writable: bool, early: list[int
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if settings.group is not None:
+        await _member(settings, allow_writable=allow_writable, end=stop.wait)
+        return
     plugins = Plugins()
     agent = Agent(
         DefinitionFiles(settings.files, plugins, allow_writable),
         plugins=plugins,
         name=settings.name,
-        limits=Limits(drain_s=settings.drain.timeout),
+        limits=_limits(settings),
     )
     await agent.start(_triggers(settings))
     log.info("agent %s polls %d sources", settings.name, len(agent.runtime.settings.definition.polling))
@@ -68,10 +189,14 @@ def keep_ticks_prompt() -> None:
 
 
 async def _again(agent: Agent) -> None:
-    try:
+    with suppress(
+        ChangeInProgress
+    ):  # it has begun after the signal, and so has read what the signal was sent for
         await agent.reload(requested_by="SIGHUP")
-    except ChangeInProgress as error:
-        log.info("%s", error)  # it has begun after the signal, and so has read what the signal was sent for
+
+
+def _limits(settings: AgentSettings) -> Limits:
+    return Limits(drain_s=settings.drain.timeout)
 
 
 def _triggers(settings: AgentSettings) -> Triggers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,9 +18,11 @@ from hitless.agent.group.membership import Membership, new_member
 from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.places import coordinator
 from hitless.agent.group.share import Share
+from hitless.agent.group.state import GroupState
 from hitless.agent.group.station import Station
 from hitless.agent.plugins import Plugins
 from hitless.agent.running import Running
+from hitless.change import Deadline, DeadlinePassed
 from hitless.live import Limits
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class GroupedAgent:
             diary=Diary(folder / "group.jsonl"),
         )
         self._running: asyncio.Task[None] | None = None
+        self._end_metrics: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Join; return when the group can be seen. It takes part when it has what the group polls by.
@@ -75,6 +78,7 @@ class GroupedAgent:
             GroupError: the place where the group meets cannot be reached.
         """
         await self._station.start()
+        self._serve_metrics()
         self._running = asyncio.create_task(self.membership.run(), name="group")
         seen = asyncio.create_task(self.membership.has_looked.wait())
         try:
@@ -88,11 +92,25 @@ class GroupedAgent:
                     f"the group cannot be joined: {self.membership.unreachable or 'its store does not answer'}"
                 )
             await self._bootstrap()
+            await self._caught_up()
         except BaseException:
             await self._abandon()
             raise
         finally:
             seen.cancel()
+
+    def _serve_metrics(self) -> None:
+        settings = self.membership.settings
+        if settings.metrics is None:
+            return
+        from hitless.agent.group.metrics import serve
+
+        try:
+            self._end_metrics = serve(
+                settings.metrics, lambda: GroupState.of(settings.name, self.membership.sight)
+            )
+        except (OSError, ValueError) as error:
+            raise GroupError(f"group.metrics cannot be served at {settings.metrics}: {error}") from error
 
     async def _bootstrap(self) -> None:
         record = self.membership.sight.record
@@ -102,6 +120,23 @@ class GroupedAgent:
             Document.read, self._files, self._plugins, allow_writable=self._allow_writable
         )
         await self.membership.bootstrap(document.hash, document.text)
+
+    async def _caught_up(self) -> None:
+        """Wait until what the group polls by is in force here, or what it will poll by.
+
+        Raises:
+            GroupError: it cannot be.
+        """
+        membership = self.membership
+        seconds = membership.settings.prepare + membership.settings.lease
+        try:
+            await Deadline.after(seconds).wait(
+                membership.is_in_step.wait(), "it was not in step with the group"
+            )
+        except DeadlinePassed as error:
+            raise GroupError(f"{error}; see hitless agent status") from error
+        if membership.trouble:
+            raise GroupError(f"what the group polls by cannot be put in force here: {membership.trouble}")
 
     async def failed(self) -> None:
         """Wait until the membership has ended by itself, which only a defect makes it do. Raises what ended it."""
@@ -124,4 +159,5 @@ class GroupedAgent:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({running})
         await self.agent.stop()
+        await asyncio.to_thread(self._end_metrics)
         self._coordinator.close()
