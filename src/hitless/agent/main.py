@@ -33,17 +33,15 @@ log = logging.getLogger(__name__)
 SWITCH_S: Final = 0.001
 """How long a thread may keep the interpreter from the event loop: ticks wait for it while a change is worked out."""
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-VARIABLE: Final = "HITLESS_AGENT"
-"""Tells a process of the supervisor which agent it is."""
+VARIABLE: Final = "_HITLESS_AGENT"
+"""Tells a process of the supervisor which agent it is; those that begin with HITLESS_ are settings."""
 MORE_S: Final = 30.0
 """That a process has beside the drain's timeout for leaving its group and flushing."""
 
 
 def supervise(config: str, settings: AgentSettings, *, allow_writable: bool = False) -> None:
     """This process becomes the supervisor of the agent."""
-    os.environ[VARIABLE] = json.dumps(
-        {"config": str(Path(config).absolute()), "allow_writable": allow_writable}
-    )
+    os.environ[VARIABLE] = json.dumps({"config": str(Path(config).absolute()), "allow_writable": allow_writable})
     flags = {
         "app": "hitless.agent.main:program",
         "interface": "program",
