@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hitless.change import Events, Status
+from hitless.change import Deadline, Events, Status
 from hitless.containers.aftermath import ADMIT_S, finish, is_ending, readiness, undo
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import NEW, OLD, Container, RestartPolicy
@@ -33,6 +33,9 @@ from hitless.containers.outcome import StopOutcome
 from hitless.containers.overlap import CannotOverlap, Overlap, overlap
 from hitless.containers.parameters import Parameters
 from hitless.containers.spec import Spec, complete, creation, labelled
+
+RELEASE_S: Final = 30.0
+LOOK_S: Final = 0.1
 
 Stopping = Callable[[Container], Awaitable[StopOutcome]]
 """Stops a container, its restart policy left aside."""
@@ -153,12 +156,23 @@ class Replacement:
         self._down_at = time.monotonic()
         await self._swap_names(new)
         if self._was_running:
+            await self._released()
             try:
                 await self._start(new)
             except (NotHealthy, EngineRefused) as error:
                 return await self._back(new, _reason(error), str(error), was_stopped=True)
             self._notes += await self._admit(new)
         return await self._done(new)
+
+    async def _released(self) -> None:
+        """Until the old one, which has ended, has given its addresses back: Podman does that a moment after the end."""
+        deadline = Deadline.after(RELEASE_S)
+        with self._hub.watch(self._old.id) as watch, suppress(EngineError):
+            while not deadline.expired:
+                found = await self._engine.find(self._old.id)
+                if found is None or not found.addresses:
+                    return
+                await watch.wait(LOOK_S)
 
     async def _new_first(self, new: str) -> ChangeOutcome:
         try:
