@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.containers.engines import KINDS, PrivateEngine, busybox_tree
+from tests.containers.engines import KINDS, Kind, PrivateEngine, busybox_tree, private
 from tests.containers.hitless_cli import COMMAND_S, Operator
 
 from hitless.containers import Opening, opened, recorded
@@ -138,6 +138,34 @@ def test_killed_at_any_instant_there_is_one_container_that_runs(subject: Subject
         subject.is_there_once(f"{way}, at random")
     print(f"{subject.engine.kind}, {way}: killed {died} times")
     assert died
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("moment", ["replacing", "SIGTERM sent", "starting"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_engine_that_restarts_in_the_middle_leaves_one_container_that_runs(
+    kind: Kind, moment: str, name: str, tmp_path: Path
+) -> None:
+    options = ("--live-restore",) if kind == "docker" else ()
+    with private(kind, *options) as engine:
+        engine.load("crash:one", busybox_tree(), f'CMD ["sh", "-c", "{SERVES}"]')
+        engine.run(name, image="crash:one")
+        engine.await_log(name, "serving")
+        subject = Subject(Operator(engine, tmp_path), name, "no")
+        process = subject.operator.begin("recreate", name, "--settle", "2s")
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if moment in line:
+                    break
+            engine.end()
+            engine.start()
+            out, err = process.communicate(timeout=COMMAND_S)
+        finally:
+            process.kill()
+            process.communicate()
+        print(f"{kind}, {moment}: exit {process.returncode}: {err or out}")
+        subject.is_there_once(f"{moment}: {out} {err}")
 
 
 @pytest.mark.parametrize("engine", ["docker", pytest.param("podman", marks=pytest.mark.soak)], indirect=True)

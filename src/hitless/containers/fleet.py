@@ -13,13 +13,14 @@ from hitless.containers.aside import PolicyAside, PolicyHeld
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container
 from hitless.containers.engine import Engine
-from hitless.containers.errors import ContainersError
+from hitless.containers.errors import ContainersError, EngineUnreachable
 from hitless.containers.hub import Hub
 from hitless.containers.intents import Intents
 from hitless.containers.order import in_order, reverse_of
 from hitless.containers.outcome import StopOutcome
 from hitless.containers.oversight import Desk, desk
 from hitless.containers.records import Records, Verb
+from hitless.containers.recovery import put_right
 from hitless.containers.replacement import Replacement, Wish
 from hitless.containers.restart import Restart
 from hitless.containers.stop import Stop
@@ -119,7 +120,7 @@ class Fleet:
             async with self._few, desk(target.name, self.intents.key(target.name)) as table:
                 outcome = await self._replaced(target, wish, table)
         except ContainersError as error:
-            message = f"{target.name} was not replaced: {error}; what was begun is put right by the next run"
+            message = await self.told_of(error, target, "was not replaced")
             outcome = ChangeOutcome(
                 target.name, Status.REJECTED, label_of(error), message, target.container.id
             )
@@ -183,6 +184,15 @@ class Fleet:
         finally:
             table.overseen = None
             self._stops.discard(stop)
+
+    async def told_of(self, error: ContainersError, target: Target, what: str) -> str:
+        """What is to be said where something broke off, after it was put right as far as that is possible."""
+        said = []
+        if isinstance(error, EngineUnreachable):
+            said = await put_right(self.engine, self.hub, self.intents, target.name)
+        is_left = self.intents.get(target.name) is not None
+        left = ["what was begun is put right by the next run"] if is_left and not said else []
+        return "; ".join([f"{target.name} {what}: {error}", *said, *left])
 
     async def began(self, verb: Verb, target: Target, *, image: str | None = None) -> int | None:
         """Begin a row in the journal; its number, if it is there."""

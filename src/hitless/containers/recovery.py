@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
+from hitless.change import Deadline
 from hitless.config import ConfigError
 from hitless.containers.aftermath import NEW_END_S, ended, finish, is_ending, readmitted, undo
 from hitless.containers.aside import restored
 from hitless.containers.engine import Engine
-from hitless.containers.errors import ContainersError, StopInProgress
+from hitless.containers.errors import ContainersError, EngineUnreachable, StopInProgress
 from hitless.containers.hub import Hub
 from hitless.containers.intents import Intents
 from hitless.containers.oversight import desk
+
+ENGINE_BACK_S: Final = 60.0
+"""For an engine that went away while something was under way."""
+AGAIN_S: Final = 1.0
 
 Tell = Callable[[str], None]
 
@@ -49,6 +54,23 @@ async def recovering(
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def put_right(engine: Engine, hub: Hub, intents: Intents, name: str) -> list[str]:
+    """Finish or undo what is written down of one container, when the engine is there again; what was done, in sentences. Nothing is
+    if it does not come back in time: then the next run does it."""
+    said: list[str] = []
+    deadline = Deadline.after(ENGINE_BACK_S)
+    while (intent := intents.get(name)) is not None and not deadline.expired:
+        try:
+            await engine.connect()
+        except EngineUnreachable:
+            with hub.watch(str(intent["id"])) as watch:
+                await watch.wait(AGAIN_S)
+        else:
+            await _one(engine, hub, intents, name, said.append)
+            break
+    return said
 
 
 async def _is_ending(engine: Engine, intent: Mapping[str, Any]) -> bool:

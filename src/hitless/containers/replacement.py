@@ -26,7 +26,7 @@ from hitless.containers.drain import admitted
 from hitless.containers.engine import Engine
 from hitless.containers.errors import EngineError, EngineRefused, NoSuchContainer, NoSuchImage
 from hitless.containers.fixed import addresses_of, fixed_addresses, label_of
-from hitless.containers.health import NotHealthy, healthy
+from hitless.containers.health import NotHealthy, healthy, started
 from hitless.containers.hub import Hub
 from hitless.containers.intents import Intents
 from hitless.containers.outcome import StopOutcome
@@ -198,15 +198,8 @@ class Replacement:
 
     async def _start(self, new: str) -> None:
         self._emit("starting", message="starting the new one", seconds=self._parameters.ready_s)
-        with self._hub.watch(new) as watch:
-            await self._engine.start(new)
-            await healthy(
-                self._engine,
-                watch,
-                new,
-                ready_s=self._parameters.ready_s,
-                settle_s=self._parameters.settle_s,
-            )
+        limits = self._parameters
+        await started(self._engine, self._hub, new, ready_s=limits.ready_s, settle_s=limits.settle_s)
         if self._down_at is not None:
             self._down_s = time.monotonic() - self._down_at
 

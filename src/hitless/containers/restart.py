@@ -16,7 +16,7 @@ from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container
 from hitless.containers.drain import admitted
 from hitless.containers.errors import ContainersError, EngineError
-from hitless.containers.health import NotHealthy, healthy
+from hitless.containers.health import NotHealthy, started
 from hitless.containers.outcome import Ended, StopOutcome
 from hitless.containers.oversight import Desk
 from hitless.containers.target import Target
@@ -93,9 +93,9 @@ class Restart:
             message="starting it again",
             seconds=limits.ready_s,
         )
-        with self._fleet.hub.watch(id_) as watch:
-            await self._fleet.engine.start(id_)
-            await healthy(self._fleet.engine, watch, id_, ready_s=limits.ready_s, settle_s=limits.settle_s)
+        await started(
+            self._fleet.engine, self._fleet.hub, id_, ready_s=limits.ready_s, settle_s=limits.settle_s
+        )
 
     async def _admit(self) -> list[str]:
         drains = self._target.parameters.sequence.drains
