@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import secrets
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -91,6 +93,7 @@ class AnsibleExecutor:
         said: list[Mapping[str, Any]] = []
         settings = self._settings
         environ = {
+            "PATH": _path(),
             "ANSIBLE_HOST_KEY_CHECKING": "True",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_RETRY_FILES_ENABLED": "0",
@@ -134,6 +137,11 @@ class AnsibleExecutor:
             code if code >= 0 else 128 - code,
             *(_bounded(result.get(key), limit) for key in ("stdout", "stderr")),
         )
+
+
+def _path() -> str:
+    """Programs beside our interpreter come first: ansible-playbook is in the same environment as ansible-runner."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def _play(
