@@ -187,7 +187,7 @@ async def test_a_reload_in_the_middle_of_a_drain_is_noticed_and_the_old_process_
         await until_draining(edge)
         await asyncio.to_thread(haproxy.reload)
         await until_draining(edge)  # again
-        assert "was reloaded or restarted while n1 drained" in told[0]
+        assert any("was reloaded or restarted while n1 drained" in each for each in told)
         assert not draining.done()
         one.release.set()
         two.release.set()
@@ -307,11 +307,11 @@ async def test_an_instance_that_does_not_answer_in_time_is_told() -> None:
     server.close()
 
 
-async def test_thousands_of_sessions_are_counted_and_told_by_age() -> None:
-    count = 3000
+@pytest.mark.parametrize("count", [1000, pytest.param(9000, marks=pytest.mark.soak)])
+async def test_thousands_of_sessions_are_counted_and_told_by_age(count: int) -> None:
     async with nodes(1) as (one,), AsyncExitStack() as stack:
         haproxy: HAProxyServer = stack.enter_context(
-            running_haproxy(web([("n1", one.where)]), global_lines="maxconn 8000")
+            running_haproxy(web([("n1", one.where)]), global_lines="maxconn 9500")
         )
         edge = balancer(haproxy.socket)
         for start in range(0, count, 250):
