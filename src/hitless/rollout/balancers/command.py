@@ -1,6 +1,6 @@
 """Any balancer that commands can be written for.
 
-`state` prints `{"servers": {NAME: {"status": "ready" | "drain" | "maint", "up": true, "sessions": 0, "queued": 0}}}`,
+`state` prints `{NAME: {"status": "ready" | "drain" | "maint", "up": true, "sessions": 0, "queued": 0}}`,
 `sessions` prints `[{"client": "192.0.2.7:1234", "age_s": 12.5}]`. A command that did its work exits with 0. Commands run
 on this machine; HITLESS_SERVER is in their environment, and {server} in their words is the server's name.
 """
@@ -38,17 +38,13 @@ class _Row(BaseModel):
     queued: int = Field(0, ge=0)
 
 
-class _State(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True)
-    servers: dict[str, _Row]
-
-
 class _Session(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
     client: str
     age_s: float = Field(ge=0)
 
 
+_SERVERS: Final = TypeAdapter(dict[str, _Row])
 _SESSIONS: Final = TypeAdapter(list[_Session])
 
 
@@ -62,7 +58,7 @@ class CommandBalancer:
     async def servers(self, deadline: Deadline) -> Mapping[str, ServerState]:
         said = await self._run(self._settings.state, "", deadline)
         try:
-            rows = _State.model_validate_json(said).servers
+            rows = _SERVERS.validate_json(said)
         except ValidationError as error:
             raise self._nonsense(self._settings.state, error) from error
         return {name: _server(name, row) for name, row in rows.items()}
@@ -74,7 +70,9 @@ class CommandBalancer:
                 raise BalancerError(f"somebody else has set {server} to ready while it was to drain")
             if deadline.expired:
                 left = await self.sessions(server, Deadline.after(self._settings.answer))
-                raise DrainLate(server, state.sessions + state.queued, seconds=deadline.seconds, sessions=left)
+                raise DrainLate(
+                    server, state.sessions + state.queued, seconds=deadline.seconds, sessions=left
+                )
             await asyncio.sleep(min(self._settings.poll, deadline.remaining()))  # a command has no events
 
     async def maint(self, server: str, deadline: Deadline) -> None:
@@ -98,7 +96,9 @@ class CommandBalancer:
             found = _SESSIONS.validate_json(said)
         except ValidationError as error:
             raise self._nonsense(self._settings.sessions, error) from error
-        return tuple(sorted((Session(each.client, each.age_s) for each in found), key=lambda each: -each.age_s))
+        return tuple(
+            sorted((Session(each.client, each.age_s) for each in found), key=lambda each: -each.age_s)
+        )
 
     async def aclose(self) -> None:
         await self._executor.aclose()
@@ -106,7 +106,9 @@ class CommandBalancer:
     async def _server(self, server: str, deadline: Deadline) -> ServerState:
         servers = await self.servers(deadline)
         if server not in servers:
-            raise NoSuchServer(f"the balancer has no server {server}; it has {', '.join(sorted(servers)) or 'none'}")
+            raise NoSuchServer(
+                f"the balancer has no server {server}; it has {', '.join(sorted(servers)) or 'none'}"
+            )
         return servers[server]
 
     async def _set(self, command: Sequence[str], server: str, status: Status, deadline: Deadline) -> None:
@@ -116,7 +118,9 @@ class CommandBalancer:
         await self._run(command, server, deadline)
         after = await self._server(server, deadline)
         if after.status != status:
-            raise BalancerError(f"{_shown(command, server)} exited with 0, and {server} is {after.status} and not {status}")
+            raise BalancerError(
+                f"{_shown(command, server)} exited with 0, and {server} is {after.status} and not {status}"
+            )
 
     async def _run(self, command: Sequence[str], server: str, deadline: Deadline) -> str:
         words = [word.replace("{server}", server) for word in command]
@@ -135,7 +139,9 @@ class CommandBalancer:
     def _nonsense(command: Sequence[str], error: ValidationError) -> BalancerUnreachable:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "its output"
-        return BalancerUnreachable(f"{' '.join(command)} does not print what it should: {where}: {first['msg'].lower()}")
+        return BalancerUnreachable(
+            f"{' '.join(command)} does not print what it should: {where}: {first['msg'].lower()}"
+        )
 
 
 def _server(name: str, row: _Row) -> ServerState:
