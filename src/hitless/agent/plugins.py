@@ -14,6 +14,7 @@ TRANSFORMER: Final = "hitless.transformer"
 
 _HOST: Final = "hitless.agent.polling.host"
 _PROCESSES: Final = "hitless.agent.polling.processes"
+_TRANSFORMERS: Final = "hitless.agent.transformers"
 _PROBE: Final = "hitless.agent.polling.probe"
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     POLLSTER: {
@@ -48,7 +49,14 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "prometheus": "hitless.agent.publishers.prometheus:PrometheusPublisher",
         "sqlite": "hitless.agent.publishers.sqlite:SqlitePublisher",
     },
-    TRANSFORMER: {},
+    TRANSFORMER: {
+        "accumulator": f"{_TRANSFORMERS}.aggregation:Accumulator",
+        "aggregator": f"{_TRANSFORMERS}.aggregation:Aggregator",
+        "arithmetic": f"{_TRANSFORMERS}.arithmetic:Arithmetic",
+        "delta": f"{_TRANSFORMERS}.conversions:Delta",
+        "rate_of_change": f"{_TRANSFORMERS}.conversions:RateOfChange",
+        "unit_conversion": f"{_TRANSFORMERS}.conversions:UnitConversion",
+    },
 }
 
 

@@ -88,7 +88,7 @@ class Poller:
         async with self._enter() as generation:
             source = generation.polling.get(tick.source)
             if source is not None:
-                await _Round(self, tick.source, source, generation, at).run()
+                await _Round(self, tick, source, generation, at).run()
 
     def pollsters(self, source: PollingSource) -> tuple[tuple[str, Pollster], ...]:
         found = self._matched.get(source.meters)
@@ -107,10 +107,11 @@ class _Round:
     """All pollsters of one source, once."""
 
     def __init__(
-        self, poller: Poller, name: str, source: PollingSource, generation: Generation, at: float
+        self, poller: Poller, tick: Tick, source: PollingSource, generation: Generation, at: float
     ) -> None:
         self._poller: Final = poller
-        self._name: Final = name
+        self._name: Final = tick.source
+        self._due: Final = tick.due
         self._source: Final = source
         self._generation: Final = generation
         self._at: Final = at
@@ -165,6 +166,7 @@ class _Round:
             at=self._at,
             timeout_s=self._timeout_s,
             cache=self._cache,
+            monotonic=self._due,
         )
         measure: Any = pollster.measure
         if pollster.is_async:

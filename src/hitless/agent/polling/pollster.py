@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
-from hitless.agent.sample import Sample, SampleKind
+from hitless.agent.sample import NOTHING, Sample, SampleKind
 from hitless.change import JSON
 
 T = TypeVar("T")
@@ -61,6 +61,8 @@ class Poll:
     """Unix time at which it was due."""
     timeout_s: float
     cache: Cache = field(default_factory=Cache, compare=False)
+    monotonic: float | None = None
+    """The same time by the monotonic clock, in seconds."""
 
     def sample(
         self,
@@ -79,7 +81,10 @@ class Poll:
             self.at,
             kind,
             self.source,
-            {} if metadata is None else metadata,
+            NOTHING if metadata is None else metadata,
+            None,
+            None,
+            self.monotonic,
         )
 
 
