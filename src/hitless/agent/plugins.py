@@ -14,6 +14,7 @@ TRANSFORMER: Final = "hitless.transformer"
 
 _HOST: Final = "hitless.agent.polling.host"
 _PROCESSES: Final = "hitless.agent.polling.processes"
+_PUBLISHERS: Final = "hitless.agent.publishers"
 _TRANSFORMERS: Final = "hitless.agent.transformers"
 _PROBE: Final = "hitless.agent.polling.probe"
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
@@ -44,10 +45,16 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     DISCOVERY: {"local_node": "hitless.agent.polling.local:local_node"},
     PUBLISHER: {
-        "file": "hitless.agent.publishers.file:FilePublisher",
-        "log": "hitless.agent.publishers.log:LogPublisher",
-        "prometheus": "hitless.agent.publishers.prometheus:PrometheusPublisher",
-        "sqlite": "hitless.agent.publishers.sqlite:SqlitePublisher",
+        "amqp": f"{_PUBLISHERS}.amqp:AmqpPublisher",
+        "amqps": f"{_PUBLISHERS}.amqp:AmqpPublisher",
+        "file": f"{_PUBLISHERS}.file:FilePublisher",
+        "http": f"{_PUBLISHERS}.web:WebPublisher",
+        "https": f"{_PUBLISHERS}.web:WebPublisher",
+        "log": f"{_PUBLISHERS}.log:LogPublisher",
+        "otlp+http": f"{_PUBLISHERS}.otlp:OtlpPublisher",
+        "otlp+https": f"{_PUBLISHERS}.otlp:OtlpPublisher",
+        "prometheus": f"{_PUBLISHERS}.prometheus:PrometheusPublisher",
+        "sqlite": f"{_PUBLISHERS}.sqlite:SqlitePublisher",
     },
     TRANSFORMER: {
         "accumulator": f"{_TRANSFORMERS}.aggregation:Accumulator",

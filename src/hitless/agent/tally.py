@@ -7,7 +7,7 @@ from typing import Final
 
 from hitless.change import JSON
 
-SAMPLES: Final = ("offered", "published", "dropped", "failed")
+SAMPLES: Final = ("offered", "restored", "published", "dropped", "failed")
 POLLS: Final = ("polls", "samples", "errors", "timeouts", "skipped", "missed", "set_aside")
 
 
@@ -19,8 +19,8 @@ class Tally:
         """`POLLS`: calls of pollsters; samples they gave; calls that raised; that took too long; that were left out because
         the one before still ran; due times that passed unseen; resources that are polled no more."""
         self.sinks: Final[dict[str, Counter[str]]] = {}
-        """`SAMPLES` by outlet: offered = published + dropped (the buffer was full) + failed (after all retries) + those
-        that still wait."""
+        """`SAMPLES` by outlet: offered + restored (found on disk) = published + dropped (the buffer was full) + failed (after all
+        retries, or refused) + those that still wait."""
 
     def outlet(self, name: str) -> Counter[str]:
         return self.sinks.setdefault(name, Counter())
