@@ -77,7 +77,11 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:  # who sent it was killed
+                self.close_connection = True
+                return
             headers = {key.lower(): value for key, value in self.headers.items()}
             found.asked += 1
             found.connections.add(self.client_address)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from hitless.agent.agent import Agent
+from hitless.agent.metrics import AgentCollector, MetricsServer
 from hitless.agent.plugins import Plugins
 from hitless.agent.running import DefinitionFiles
 from hitless.agent.settings import AgentSettings
@@ -49,15 +50,30 @@ async def _run(settings: AgentSettings, *, allow_writable: bool, early: list[int
         name=settings.name,
         limits=Limits(drain_s=settings.drain.timeout),
     )
+    collector = AgentCollector(agent)
     await agent.start(_triggers(settings))
+    metrics = _metrics(settings, collector)
     log.info("agent %s polls %d sources", settings.name, len(agent.runtime.settings.definition.polling))
     if early:
         await _again(agent)
     keep_ticks_prompt()
     await stop.wait()
     log.info("agent %s stops", settings.name)
+    if metrics is not None:
+        metrics.close()
     await agent.stop()
     log.info("agent %s stopped: %s", settings.name, agent.tally.to_json())
+
+
+def _metrics(settings: AgentSettings, collector: AgentCollector) -> MetricsServer | None:
+    """The agent's work does not depend on who looks at it: without the address it goes on."""
+    if settings.metrics.bind is None:
+        return None
+    try:
+        return MetricsServer(settings.metrics.bind, [collector])
+    except OSError as error:
+        log.warning("no metrics: %s cannot be had: %s", settings.metrics.bind, error.strerror or error)
+        return None
 
 
 def keep_ticks_prompt() -> None:

@@ -12,6 +12,7 @@ DISCOVERY: Final = "hitless.discovery"
 PUBLISHER: Final = "hitless.publisher"
 TRANSFORMER: Final = "hitless.transformer"
 
+_POLLING: Final = "hitless.agent.polling"
 _HOST: Final = "hitless.agent.polling.host"
 _PROCESSES: Final = "hitless.agent.polling.processes"
 _PUBLISHERS: Final = "hitless.agent.publishers"
@@ -42,8 +43,26 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "http.status": f"{_PROBE}:status",
         "http.latency": f"{_PROBE}:latency",
         "http.certificate.days": f"{_PROBE}:certificate_days",
+        "prometheus.scrape": f"{_POLLING}.scrape:scrape",
+        "prometheus.up": f"{_POLLING}.scrape:up",
+        "sql.query": f"{_POLLING}.query:query",
+        "container.running": f"{_POLLING}.containers:running",
+        "container.healthy": f"{_POLLING}.containers:healthy",
+        "container.restarts": f"{_POLLING}.containers:restarts",
+        "container.memory.usage": f"{_POLLING}.containers:memory_usage",
+        "container.memory.limit": f"{_POLLING}.containers:memory_limit",
+        "container.cpu.time": f"{_POLLING}.containers:cpu_time",
+        "service.up": f"{_POLLING}.services:up",
+        "service.generation": f"{_POLLING}.services:generation",
+        "service.drift": f"{_POLLING}.services:drift",
+        "service.draining": f"{_POLLING}.services:draining",
+        "service.workers": f"{_POLLING}.services:workers",
     },
-    DISCOVERY: {"local_node": "hitless.agent.polling.local:local_node"},
+    DISCOVERY: {
+        "containers": f"{_POLLING}.containers:containers",
+        "local_node": f"{_POLLING}.local:local_node",
+        "services": f"{_POLLING}.services:services",
+    },
     PUBLISHER: {
         "amqp": f"{_PUBLISHERS}.amqp:AmqpPublisher",
         "amqps": f"{_PUBLISHERS}.amqp:AmqpPublisher",

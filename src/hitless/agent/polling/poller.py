@@ -84,7 +84,9 @@ class Poller:
             await asyncio.wait(set(self._ticks))
 
     async def _tick(self, tick: Tick) -> None:
-        at = self._clock.wall() - (self._clock.now() - tick.due)
+        late = self._clock.now() - tick.due
+        self._tally.lateness.observe(late)
+        at = self._clock.wall() - late
         async with self._enter() as generation:
             source = generation.polling.get(tick.source)
             if source is not None:

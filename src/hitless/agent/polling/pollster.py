@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from hitless.agent.sample import NOTHING, Sample, SampleKind
 from hitless.change import JSON
+from hitless.config import shown
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class PermanentFailure(Exception):
 
     def __init__(self, resources: Iterable[str], why: str) -> None:
         self.resources: Final = tuple(resources)
-        super().__init__(f"{', '.join(self.resources)}: {why}")
+        super().__init__(f"{', '.join(str(shown(each)) for each in self.resources)}: {why}")
 
 
 class Cache:
