@@ -25,9 +25,12 @@ class Sample:
     source: str = ""
     """The polling source that asked for it."""
     metadata: Mapping[str, JSON] = field(default_factory=dict)
+    user: str | None = None
+    project: str | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """With the keys of Ceilometer's samples, where there is one."""
+        whose: dict[str, JSON] = {"user_id": self.user, "project_id": self.project}
         return {
             "counter_name": self.name,
             "counter_type": self.kind,
@@ -37,4 +40,5 @@ class Sample:
             "timestamp": datetime.fromtimestamp(self.at, UTC).isoformat(),
             "source": self.source,
             "resource_metadata": dict(self.metadata),
+            **{key: value for key, value in whose.items() if value is not None},
         }
