@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitless.agent.notifications.settings import NotificationSettings
 from hitless.config import Seconds, TomlFile, load
 
 
@@ -37,10 +38,19 @@ class AgentSettings(Settings):
     state_dir: str | None = Field(None, description="directory of the journal")
     reload: ReloadSettings = ReloadSettings()
     drain: DrainSettings = DrainSettings()
+    notifications: NotificationSettings | None = Field(
+        None, description="brokers whose notifications are taken"
+    )
 
 
 def read_settings(path: str, *, allow_writable: bool = False) -> AgentSettings:
     """With `files` as absolute paths. Raises ConfigError."""
     settings = load(AgentSettings, TomlFile(path, allow_writable)).settings
     folder = Path(path).absolute().parent
-    return settings.model_copy(update={"files": tuple(str(folder / each) for each in settings.files)})
+    notifications = settings.notifications
+    return settings.model_copy(
+        update={
+            "files": tuple(str(folder / each) for each in settings.files),
+            "notifications": None if notifications is None else notifications.below(folder),
+        }
+    )

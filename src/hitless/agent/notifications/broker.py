@@ -28,6 +28,8 @@ DRAIN_LIMIT: Final = 500
 PERSISTENT: Final = 2
 KEPT: Final = ("content_type", "content_encoding", "priority", "correlation_id", "message_id", "timestamp")
 """Properties that a message keeps when it is sent on."""
+NAMED: Final = ("content_type", "content_encoding", "priority")
+"""Those that kombu wants apart."""
 
 
 class BrokerError(Exception):
@@ -227,12 +229,10 @@ class _Publishing:
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         for each in messages:
+            properties = {**(each.properties or {}), "delivery_mode": PERSISTENT}
+            named = {key: properties.pop(key, None) for key in NAMED}
             message = self._channel.prepare_message(
-                each.body,
-                headers=dict(each.headers or {}),
-                properties={**(each.properties or {}), "delivery_mode": PERSISTENT},
-                content_type=(each.properties or {}).get("content_type"),
-                content_encoding=(each.properties or {}).get("content_encoding"),
+                each.body, headers=dict(each.headers or {}), properties=properties, **named
             )
             extra = {"mandatory": each.mandatory} if self._confirm else {}
             self._channel.basic_publish(

@@ -87,7 +87,7 @@ class MeterDefinition(Value):
     timestamp: FieldValue | None = None
     metadata: dict[Name, FieldValue] = Field(default={})
     user_metadata: FieldValue | None = None
-    lookup: Texts = ()
+    lookup: Annotated[Name | tuple[Name, ...], AfterValidator(_several)] = ()
     """What has several values in one notification: a sample for each."""
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ KEYS: Final = (
 )
 
 
-def _url(text: str) -> str:
+def valid_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if scheme not in SCHEMES or not separator:
         raise ValueError(
@@ -110,7 +110,7 @@ class Listening(Value):
 class ListenerSpec(Listening):
     """One broker."""
 
-    url: Annotated[str, AfterValidator(_url)] = Field(repr=False)
+    url: Annotated[str, AfterValidator(valid_url)] = Field(repr=False)
 
     @model_validator(mode="after")
     def _shards_need_a_server(self) -> Self:
