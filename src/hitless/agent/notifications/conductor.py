@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -40,7 +40,9 @@ class Conductor:
     def begin(self) -> None:
         """Listen."""
         self._has_begun = True
-        self._switch()
+        self._active = self._wanted()
+        for each in self._active.values():
+            each.begin()
 
     async def finish(self) -> None:
         """Take no more; what is in hand is published and acknowledged first, within each listener's `finish_timeout`."""
@@ -51,7 +53,7 @@ class Conductor:
         self._active = {}
 
     def status(self) -> list[JSON]:
-        return [each.status() for listeners in self._active.values() for each in listeners.all]
+        return [status for listeners in self._active.values() for status in listeners.status()]
 
     def counts(self) -> dict[str, JSON]:
         return {
@@ -77,6 +79,8 @@ class Conductor:
 
         @runtime.on_change()
         async def switch(_: Running, __: Running) -> None:
+            for each in self._active.values():
+                each.delivery.hurry()
             if self._has_begun:
                 self._switch()
 
@@ -86,10 +90,10 @@ class Conductor:
         name = f"hitless {self._runtime.name or 'agent'}"
         if spec.shards is None:
             intake = Listener(name, spec, role=lambda: Intake(spec), take=delivery, counts=counts)
-            return BrokerListeners(spec, (intake,))
+            return BrokerListeners(delivery, (intake,))
         draining, distributed = Draining(), self._counts.setdefault(f"{spec.key} distributor", Counter())
         return BrokerListeners(
-            spec,
+            delivery,
             (
                 Listener(
                     f"{name} shards", spec, role=lambda: Shard(spec, draining), take=delivery, counts=counts
@@ -111,16 +115,16 @@ class Conductor:
     async def _switched(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await before
-        # The newest generation's, whichever change this was for.
-        snapshot: Any = self._runtime.leases.current
-        if snapshot is None:
-            return
-        keys = snapshot.settings.notifications.listeners
-        wanted: dict[str, BrokerListeners] = {key: snapshot.get("listener", key) for key in keys}
+        wanted = self._wanted()  # the newest generation's, whichever change this was for
         old, self._active = self._active, wanted
         await _finished(each for key, each in old.items() if wanted.get(key) is not each)
         for each in wanted.values():
             each.begin()
+
+    def _wanted(self) -> dict[str, BrokerListeners]:
+        snapshot: Any = self._runtime.leases.current
+        keys = () if snapshot is None else snapshot.settings.notifications.listeners
+        return {key: snapshot.get("listener", key) for key in keys}
 
     @asynccontextmanager
     async def _pipelines(self) -> AsyncIterator[_Pipelines]:
@@ -132,7 +136,7 @@ class Conductor:
 class BrokerListeners:
     """Those of one broker."""
 
-    spec: ListenerSpec
+    delivery: Delivery
     all: tuple[Listener, ...]
 
     async def check(self) -> None:
@@ -143,6 +147,11 @@ class BrokerListeners:
     def begin(self) -> None:
         for each in self.all:
             each.begin()
+
+    def status(self) -> Iterator[JSON]:
+        for each in self.all:
+            status = each.status()
+            yield {**status, "trouble": status["trouble"] or self.delivery.trouble}
 
     async def finish(self) -> None:
         await asyncio.gather(*(each.finish() for each in self.all))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final, Protocol
 
 from hitless.agent.event import Event
@@ -62,6 +62,11 @@ class Delivery:
         self._counts: Final = counts
         self.trouble: str | None = None
         """Why the batch in hand has not been taken yet."""
+        self._changed: Final = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Other pipelines are in force: do not wait to try them."""
+        self._changed.set()
 
     async def __call__(self, batch: Sequence[Received]) -> Sequence[Verdict]:
         wait_s = RETRY_FIRST_S
@@ -75,7 +80,10 @@ class Delivery:
             else:
                 self.trouble = None
                 return verdicts
-            await asyncio.sleep(wait_s)
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
             wait_s = min(2 * wait_s, RETRY_LONGEST_S)
 
     async def _once(self, batch: Sequence[Received]) -> Sequence[Verdict]:

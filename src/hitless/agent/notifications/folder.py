@@ -120,6 +120,12 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
             "properties": {"delivery_tag": tag, "delivery_info": {"exchange": "", "routing_key": ""}},
         }
 
+    def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
+        found = super().basic_get(queue, no_ack=no_ack, **options)
+        if found is not None and no_ack:
+            self._files.pop(found.delivery_tag).unlink()
+        return found
+
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         super().basic_ack(delivery_tag, multiple)
         if (path := self._files.pop(delivery_tag, None)) is not None:
