@@ -99,6 +99,20 @@ class Agent:
             await asyncio.wait({polling})
         return self._poller.due()
 
+    def wake(self) -> None:
+        """What the partition says about due times has changed."""
+        self._poller.wake()
+
+    async def catch_up(self) -> None:
+        """Begin all polls that are due; returns when each holds its generation, so that another one may be put in force."""
+        if self._polling is not None:
+            await self._poller.catch_up()
+
+    def arrange(self) -> None:
+        """Poll what the generation says that is in force, from now on."""
+        if self._polling is not None:
+            self._poller.arrange(self.runtime.settings.definition.polling)
+
     def listeners(self) -> list[JSON]:
         """Of each listener: its broker, its state, what it holds and what it has taken."""
         return self._listening.status()
@@ -196,9 +210,8 @@ class Agent:
             return Router(routes, to)
 
         @runtime.on_change()
-        async def arrange(_: Running, new: Running) -> None:
-            if self._polling is not None:
-                self._poller.arrange(new.definition.polling)
+        async def arrange(_: Running, __: Running) -> None:
+            self.arrange()  # by what is in force now, which may be newer
 
 
 def _sinks(routes: Mapping[str, Route]) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitless.agent.group.options import GroupSettings
 from hitless.agent.notifications.settings import NotificationSettings
 from hitless.config import Seconds, TomlFile, load
 
@@ -38,6 +39,7 @@ class AgentSettings(Settings):
     state_dir: str | None = Field(None, description="directory of the journal")
     reload: ReloadSettings = ReloadSettings()
     drain: DrainSettings = DrainSettings()
+    group: GroupSettings | None = Field(None, description="the agents that share the work; alone if unset")
     notifications: NotificationSettings | None = Field(
         None, description="brokers whose notifications are taken"
     )
