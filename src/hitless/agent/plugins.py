@@ -11,6 +11,8 @@ POLLSTER: Final = "hitless.pollster"
 DISCOVERY: Final = "hitless.discovery"
 PUBLISHER: Final = "hitless.publisher"
 TRANSFORMER: Final = "hitless.transformer"
+LISTENER: Final = "hitless.listener"
+TRAIT: Final = "hitless.trait"
 
 _POLLING: Final = "hitless.agent.polling"
 _HOST: Final = "hitless.agent.polling.host"
@@ -18,6 +20,7 @@ _PROCESSES: Final = "hitless.agent.polling.processes"
 _PUBLISHERS: Final = "hitless.agent.publishers"
 _TRANSFORMERS: Final = "hitless.agent.transformers"
 _PROBE: Final = "hitless.agent.polling.probe"
+_TRAITS: Final = "hitless.agent.notifications.traits"
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     POLLSTER: {
         "host.cpu.count": f"{_HOST}:cpu_count",
@@ -82,6 +85,13 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "delta": f"{_TRANSFORMERS}.conversions:Delta",
         "rate_of_change": f"{_TRANSFORMERS}.conversions:RateOfChange",
         "unit_conversion": f"{_TRANSFORMERS}.conversions:UnitConversion",
+    },
+    LISTENER: {},
+    TRAIT: {
+        "split": f"{_TRAITS}:Split",
+        "bitfield": f"{_TRAITS}:Bitfield",
+        "timedelta": f"{_TRAITS}:TimeDelta",
+        "map": f"{_TRAITS}:Map",
     },
 }
 

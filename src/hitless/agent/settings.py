@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitless.agent.group.options import GroupSettings
+from hitless.agent.notifications.settings import NotificationSettings
 from hitless.config import Seconds, TomlFile, load
 
 
@@ -44,10 +46,20 @@ class AgentSettings(Settings):
     reload: ReloadSettings = ReloadSettings()
     drain: DrainSettings = DrainSettings()
     metrics: MetricsSettings = MetricsSettings()
+    group: GroupSettings | None = Field(None, description="the agents that share the work; alone if unset")
+    notifications: NotificationSettings | None = Field(
+        None, description="brokers whose notifications are taken"
+    )
 
 
 def read_settings(path: str, *, allow_writable: bool = False) -> AgentSettings:
     """With `files` as absolute paths. Raises ConfigError."""
     settings = load(AgentSettings, TomlFile(path, allow_writable)).settings
     folder = Path(path).absolute().parent
-    return settings.model_copy(update={"files": tuple(str(folder / each) for each in settings.files)})
+    notifications = settings.notifications
+    return settings.model_copy(
+        update={
+            "files": tuple(str(folder / each) for each in settings.files),
+            "notifications": None if notifications is None else notifications.below(folder),
+        }
+    )
