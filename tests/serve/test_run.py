@@ -167,7 +167,9 @@ def program(folder: Path, text: str, *, main: str = "program:main", **settings: 
     try:
         service.await_generation(1)
         # It serves a moment before its start is recorded, and until then a change would be one too many.
-        wait_for(lambda: not state(service)["busy"], 30, what="the start is over", else_say=lambda: service.log)
+        wait_for(
+            lambda: not state(service)["busy"], 30, what="the start is over", else_say=lambda: service.log
+        )
         yield service
     finally:
         service.end()
