@@ -190,7 +190,9 @@ def test_reload_is_told_while_an_action_holds_the_old_generation(program: Progra
     (row, _) = program.hitless("history", "volumes", "--json").json
     assert (row["status"], row["drained"]["cut"]) == ("applied", 0)
     assert "applied: generation 3 serves" in program.hitless("rollback", "volumes").out
-    assert "rollback" in program.hitless("history", "volumes").out
+    shown = program.hitless("history", "volumes").out.splitlines()
+    assert shown[0].split()[:3] == ["#", "when", "change"]
+    assert [line.split()[0] for line in shown if " rollback " in line or " reload " in line] == ["3", "2"]
 
 
 def test_what_is_refused_is_told_with_its_exit_code_and_changes_nothing(program: Program) -> None:
@@ -210,7 +212,9 @@ def test_what_is_refused_is_told_with_its_exit_code_and_changes_nothing(program:
     program.write("port = 81\n")
     for command in ("reload", "diff"):
         told = program.hitless(command, "volumes", code=3).err
-        assert "port takes effect in a new process only (it is declared reload=restart)" in told
+        assert "port: 80 → 81: takes effect in a new process only (declared reload=restart)" in told
+    (refused, *_) = program.tell("history")
+    assert [each["key"] for each in refused["plan"]["differences"]] == ["port"]
     assert [row["reason"] for row in program.tell("history")] == [
         "restart_needed",
         "build_failed",
@@ -244,5 +248,8 @@ def test_what_only_a_service_of_processes_can_do_is_refused_in_words(program: Pr
         ("metrics", "volumes"),
         ("upgrade", "volumes"),
     ):
-        assert "there is no method" in program.hitless(*words, code=1).err
+        told = program.hitless(*words, code=1).err
+        assert "volumes is a program of its own, not under hitless run: " in told
+        assert "method" not in told
+    assert f"kill -TERM {program.process.pid}" in program.hitless("stop", "volumes", code=1).err
     assert "checked without options" in program.hitless("check", "volumes", "--workers", "2", code=2).err

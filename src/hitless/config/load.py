@@ -17,7 +17,7 @@ from hitless.config.content import content_hash
 from hitless.config.document import Data
 from hitless.config.keys import KeyPath, dotted, scalars
 from hitless.config.overlay import laid_over
-from hitless.config.plain import leaves, plain
+from hitless.config.plain import read
 from hitless.config.problems import ConfigError, Problem, SourceUnreachable
 from hitless.config.provenance import Provenance
 from hitless.config.sources import Layer, Origin, Source, Version
@@ -61,10 +61,11 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
         settings = model.model_validate_json(json.dumps(merged, default=_as_text), strict=True)
     except ValidationError as error:
         raise ConfigError(complaints(error, model, merged, provenance.where)) from None
+    data, leaves = read(settings)
     return Loaded(
         settings,
-        {dotted(leaf.path): provenance.origin(leaf.path) for leaf in leaves(settings)},
-        digest(plain(settings)),
+        {dotted(leaf.path): provenance.origin(leaf.path) for leaf in leaves},
+        digest(data),
         content_hash(content for layer in layers for _, content in layer.files),
         tuple(path for layer in layers for path, _ in layer.files),
         tuple(layer.version for layer in layers if layer.version is not None),

@@ -51,6 +51,7 @@ class Instance:
         "made",
         "node",
         "object",
+        "over",
         "suspect",
     )
 
@@ -66,11 +67,13 @@ class Instance:
         self.last: int | None = None
         """The last generation that has it; None while the current one does."""
         self.suspect = False
-        """Whether a failed update may have left it half-way: the next change rebuilds it."""
+        """Whether a failed update may have left it half-way, or it has failed: the next change rebuilds it."""
         self.dependants: Final[set[Instance]] = set()
         """What was built with it and is not closed."""
         self.closed: Final = asyncio.Event()
         """Set when its close has ended, or was given up."""
+        self.over: Final = asyncio.Event()
+        """Set when its close has really ended."""
         self._phase = Phase.WARMING
         for each in given(links):
             each.dependants.add(self)
