@@ -117,6 +117,7 @@ class Commands:
             "attempted_hash": supervisor.tally.attempted_hash,
             "last_outcome": _shown(supervisor.last_outcome),
             "watch": supervisor.watch.status(),
+            "notify": supervisor.notices.status(),
             **await status(supervisor.fleet, connections=20 if connections is None else int(connections)),
         }
 
@@ -143,10 +144,9 @@ class Commands:
         runs refuses are refused here, though there may be other code.
         """
         change, plan = await self._looked()
-        refused = plan if isinstance(plan, Refused) else change.doubt
-        if refused is not None or isinstance(plan, Refused):
-            return _refusal(refused or plan)
-        return {"hash": plan.attempted_hash}
+        if isinstance(plan, Refused):
+            return _refusal(plan)
+        return {"hash": plan.attempted_hash} if change.doubt is None else _refusal(change.doubt)
 
     async def _looked(self) -> tuple[Reload, Plan | Refused]:
         change = Reload(self._supervisor.fleet, self._supervisor.source)
