@@ -213,7 +213,7 @@ async def test_two_that_exclude_each_other_are_refused(new: New) -> None:
         await runtime.start(settings=Settings())
 
 
-@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("is_async", [False, pytest.param(True, marks=pytest.mark.soak)])
 async def test_while_a_close_hangs_it_is_not_opened_a_second_time(
     new: New, world: World, is_async: bool
 ) -> None:

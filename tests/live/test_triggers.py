@@ -82,6 +82,7 @@ async def test_a_changed_file_is_taken_when_it_is_whole_and_a_bad_one_is_not(
     assert len(told.named("change.rejected")) == 1
 
 
+@pytest.mark.soak  # test_commands has them one by one
 async def test_the_commands_of_serve_work_on_a_live_service(
     new: New, world: World, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

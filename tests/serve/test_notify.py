@@ -68,8 +68,27 @@ def test_every_change_of_a_service_is_told_and_no_sink_is_waited_for(tmp_path: P
         service.configure(notify=[{**KEEP, "command": ["sh", "-c", "cat >> others"]}])
         assert tell(service, "reload")["outcome"]["status"] == "applied"
         tell(service, "scale", workers=2)
+        hook = {
+            "kind": "webhook",
+            "url": "http://user:hush@127.0.0.1:1/secret-path",
+            "headers": {"X": "hushed"},
+        }
+        service.configure(notify=[{**KEEP, "command": ["sh", "-c", "cat >> others"]}, hook])
+        assert tell(service, "reload")["outcome"]["status"] == "applied"
+        assert tell(service, "rollback")["outcome"]["status"] == "applied"
+        assert len(service.status()["notify"]) == 2, "who is told is not rolled back"
+        shown = service.command("check", "-c", "hitless.toml", "--explain").out
+        assert "webhook" in shown
+        shown += json.dumps([service.status(), tell(service, "history"), service.command("history").out])
+        written = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir()).decode(
+            errors="replace"
+        )
+        for text in (shown, written, service.log):
+            assert "hush" not in text
+            assert "secret-path" not in text
     others = [json.loads(line)["event_type"] for line in (tmp_path / "others").read_text().splitlines()]
-    assert others == ["service.scale.start", "service.scale.end"]
+    assert others[:2] == ["service.scale.start", "service.scale.end"]
+    assert others[-2:] == ["service.rollback.start", "service.rollback.end"]
     assert kinds(tmp_path)[-2:] == ["reload.start", "reload.end"], "the old sinks are told of their end"
 
 

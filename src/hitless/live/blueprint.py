@@ -88,8 +88,10 @@ def blueprint(
 def _row(node: Node, old: Instance | None, links: Mapping[str, Any], rows: Mapping[NodeId, Row]) -> Row:
     if old is None:
         return Row(node.id, Move.BUILD, "it is new")
+    if old.made.failure is not None:
+        return Row(node.id, Move.REBUILD, "it has failed")
     if old.suspect:
-        return Row(node.id, Move.REBUILD, "it has failed, or its last update could not be taken back")
+        return Row(node.id, Move.REBUILD, "its last update failed and could not be taken back")
     if links and (why := _link_changed(old, links, rows)):
         return Row(node.id, Move.REBUILD, why)
     before, after = old.node.values, node.values

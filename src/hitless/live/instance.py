@@ -67,7 +67,7 @@ class Instance:
         self.last: int | None = None
         """The last generation that has it; None while the current one does."""
         self.suspect = False
-        """Whether a failed update may have left it half-way, or it has failed: the next change rebuilds it."""
+        """Whether a failed update may have left it half-way: the next change rebuilds it."""
         self.dependants: Final[set[Instance]] = set()
         """What was built with it and is not closed."""
         self.closed: Final = asyncio.Event()

@@ -61,7 +61,6 @@ class Parts:
         failure = instance.made.failure
         if instance.phase in (Phase.CLOSED, Phase.WARMING) or failure is None:
             return
-        instance.suspect = True
         refused = self.veil.refusal(Refused("failed", _told(failure), "".join(format_exception(failure))))
         self.events.emit(
             "resource.failed",

@@ -22,11 +22,13 @@ from hitless.serve.workers import WorkerProcess
 DOUBT: Final = "the settings are refused by the code that runs, and must be taken by the new"
 FIXED: Final = ("name", "state_dir", "control")
 """Settings that a running service cannot change: they say where it is found."""
+NOT_ROLLED_BACK: Final = (*FIXED, "notify")
+"""Who is told of a change is told of its rollback too. These hold secrets, and are not in the journal."""
 
 
-def at_the_place_of(now: ServeSettings, settings: ServeSettings) -> ServeSettings:
-    """`settings` for a service that is found where `now` says: it may have been started anew at another place since."""
-    return settings.model_copy(update={key: getattr(now, key) for key in FIXED})
+def brought_back(now: ServeSettings, settings: ServeSettings) -> ServeSettings:
+    """`settings` from before for a service that is as `now` says: it may have been started anew at another place since."""
+    return settings.model_copy(update={key: getattr(now, key) for key in NOT_ROLLED_BACK})
 
 
 class Source(Protocol):
@@ -198,8 +200,9 @@ class Rollback(Reload):
                 "nothing_to_roll_back_to",
                 "there is nothing to roll back to: probation is over, and no other settings were applied before these",
             )
-        self._wanted = wanted
-        return self._judged(plan_for(self._fleet, wanted, kind="rollback"))
+        current = self._fleet.current
+        self._wanted = wanted if current is None else brought_back(current.settings, wanted)
+        return self._judged(plan_for(self._fleet, self._wanted, kind="rollback"))
 
     def _goal(self) -> ServeSettings | None:
         current = self._fleet.current
@@ -286,16 +289,16 @@ def plan_for(fleet: Fleet, wanted: ServeSettings, *, kind: Kind, to_generation: 
             f"{', '.join(fixed)} cannot change while the service runs; put back the old value, or stop and start",
             invalid=True,
         )
-    attempted = digest(plain(wanted))
+    data = plain(wanted)
     return Plan(
         kind=kind,
         from_generation=current.number if current else 0,
         to_generation=to_generation or fleet.next_number(),
         differences=differences,
         applied_hash=current.settings_hash if current else None,
-        attempted_hash=attempted,
+        attempted_hash=digest(data),
         steps=_steps(fleet, wanted, kind),
-        settings=plain(wanted),
+        settings={key: value for key, value in data.items() if key != "notify"},
         changes_nothing=kind == "scale" and not differences,
     )
 

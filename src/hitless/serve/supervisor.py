@@ -33,7 +33,7 @@ from hitless.change import (
 )
 from hitless.control import ControlError, ControlServer
 from hitless.serve import faults
-from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source, at_the_place_of
+from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source, brought_back
 from hitless.serve.drains import KILL_AFTER_S, Drain
 from hitless.serve.fleet import Fleet
 from hitless.serve.generations import ServeGeneration
@@ -346,7 +346,7 @@ class Supervisor:
             return None
 
         def settings_of(applied: Applied) -> ServeSettings:
-            return at_the_place_of(now.settings, ServeSettings.model_validate(applied.settings))
+            return brought_back(now.settings, ServeSettings.model_validate(applied.settings))
 
         try:
             applied = self.journal.applied_before(lambda one: settings_of(one) != now.settings)
