@@ -153,6 +153,7 @@ class Commands:
             "restart_delay_s": 0,
             "generations": generations_of(service.parts.leases),
             "drains": drains_of(service.parts.drains),
+            "reports": {name: report() for name, report in service.runtime.reports.items()},
         }
 
     async def drains(self, request: Request) -> JSON:
