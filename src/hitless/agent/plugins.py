@@ -11,10 +11,13 @@ POLLSTER: Final = "hitless.pollster"
 DISCOVERY: Final = "hitless.discovery"
 PUBLISHER: Final = "hitless.publisher"
 TRANSFORMER: Final = "hitless.transformer"
+LISTENER: Final = "hitless.listener"
+TRAIT: Final = "hitless.trait"
 
 _HOST: Final = "hitless.agent.polling.host"
 _PROCESSES: Final = "hitless.agent.polling.processes"
 _PROBE: Final = "hitless.agent.polling.probe"
+_TRAITS: Final = "hitless.agent.notifications.traits"
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     POLLSTER: {
         "host.cpu.count": f"{_HOST}:cpu_count",
@@ -49,6 +52,13 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "sqlite": "hitless.agent.publishers.sqlite:SqlitePublisher",
     },
     TRANSFORMER: {},
+    LISTENER: {},
+    TRAIT: {
+        "split": f"{_TRAITS}:Split",
+        "bitfield": f"{_TRAITS}:Bitfield",
+        "timedelta": f"{_TRAITS}:TimeDelta",
+        "map": f"{_TRAITS}:Map",
+    },
 }
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitless.agent.group.options import GroupSettings
+from hitless.agent.notifications.settings import NotificationSettings
 from hitless.config import Seconds, TomlFile, load
 
 
@@ -37,10 +39,20 @@ class AgentSettings(Settings):
     state_dir: str | None = Field(None, description="directory of the journal")
     reload: ReloadSettings = ReloadSettings()
     drain: DrainSettings = DrainSettings()
+    group: GroupSettings | None = Field(None, description="the agents that share the work; alone if unset")
+    notifications: NotificationSettings | None = Field(
+        None, description="brokers whose notifications are taken"
+    )
 
 
 def read_settings(path: str, *, allow_writable: bool = False) -> AgentSettings:
     """With `files` as absolute paths. Raises ConfigError."""
     settings = load(AgentSettings, TomlFile(path, allow_writable)).settings
     folder = Path(path).absolute().parent
-    return settings.model_copy(update={"files": tuple(str(folder / each) for each in settings.files)})
+    notifications = settings.notifications
+    return settings.model_copy(
+        update={
+            "files": tuple(str(folder / each) for each in settings.files),
+            "notifications": None if notifications is None else notifications.below(folder),
+        }
+    )

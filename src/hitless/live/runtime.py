@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar, Unpack, cast, overload
 
 from pydantic import BaseModel
 
-from hitless.change import Event, Events, Outcome, Plan
+from hitless.change import JSON, Event, Events, Outcome, Plan
 from hitless.config import Source
 from hitless.live.apps import AsgiApp, LiveAsgi, LiveWsgi, WsgiApp
 from hitless.live.background import Background
@@ -65,6 +65,8 @@ class Runtime(Generic[S]):
         self.leases: Final = Leases()
         self.declarations: Final[list[Declaration]] = []
         self.hooks: Final[list[Hook]] = []
+        self.reports: Final[dict[str, Callable[[], JSON]]] = {}
+        """What the program adds to its status, by name."""
         self.graph: Graph | None = None
         self._service: Service[S] | None = None
 
