@@ -80,7 +80,12 @@ class PrivateEngine:
     def cli(self, *words: str, check: bool = True, stdin: bytes | None = None) -> str:
         """What the engine's command line says."""
         done = subprocess.run(
-            self.command(*words), capture_output=True, input=stdin, timeout=CLI_S, check=False
+            self.command(*words),
+            capture_output=True,
+            input=stdin,
+            timeout=CLI_S,
+            check=False,
+            cwd=self.folder,
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)}: {done.stderr.decode(errors='replace')}")
@@ -91,7 +96,10 @@ class PrivateEngine:
         with suppress(FileNotFoundError):
             self.socket.unlink()
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(self._daemon(), stdout=log, stderr=log, start_new_session=True)
+            # In its own folder: conmon leaves a file named "oom" where it was started.
+            self.process = subprocess.Popen(
+                self._daemon(), stdout=log, stderr=log, start_new_session=True, cwd=self.folder
+            )
         self._await_answer()
 
     def _daemon(self) -> list[str]:

@@ -12,18 +12,25 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from rich.markup import escape
 
+from hitless.config.schema import item_of, section_of, strip
+
 Given = Mapping[str, Any]
 _PANELS = {"": "Service", "tls": "TLS"}
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of `model` with its dots, tables opened."""
+    """Every key of `model` with its dots, tables opened. Lists of tables are for files: nobody writes those as a flag."""
     for name, info in model.model_fields.items():
         kind = info.annotation
         if inspect.isclass(kind) and issubclass(kind, BaseModel):
             yield from keys(kind, f"{prefix}{name}.")
-        else:
+        elif not _holds_tables(kind):
             yield f"{prefix}{name}", info
+
+
+def _holds_tables(annotation: Any) -> bool:
+    item, _ = strip(item_of(annotation))
+    return any(section_of(each) is not None for each in get_args(item) or (item,))
 
 
 def flag(key: str) -> str:
