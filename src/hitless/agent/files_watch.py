@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from hitless.agent.plugins import Plugins
-from hitless.agent.running import DefinitionFiles
 from hitless.agent.settings import AgentSettings
 from hitless.config import Watcher
 from hitless.control import ControlClient, ControlError, socket_path
@@ -21,9 +18,8 @@ RELOAD_S: Final = 120.0
 """For one reload."""
 
 
-async def follow(settings: AgentSettings, plugins: Plugins) -> None:
-    """Until cancelled. Files that come and go in a directory are seen at the next start only."""
-    files: Sequence[Path] = DefinitionFiles(settings.files, plugins).files()
+async def follow(settings: AgentSettings, files: Sequence[Path]) -> None:
+    """Until cancelled. Files that come and go in a directory are seen by the next process only."""
     watcher = Watcher(files, interval_s=settings.reload.interval, settle_s=settings.reload.settle)
     async for change in watcher:
         if await in_thread(lambda: _reload(settings), "reload"):
@@ -41,9 +37,3 @@ def _reload(settings: AgentSettings) -> bool:
         log.warning("the files have changed, and the supervisor did not reload: %s", error)
         return False
     return bool(answer["outcome"]["status"] in ("applied", "unchanged"))
-
-
-async def ended(task: asyncio.Task[None]) -> None:
-    """Cancelled, and waited for."""
-    task.cancel()
-    await asyncio.wait({task})

@@ -118,7 +118,7 @@ def run(
     try:
         settings = read_settings(config, allow_writable=allow_writable)
         if unsupervised:
-            run_agent(settings, allow_writable=allow_writable)
+            run_agent(settings, config, allow_writable=allow_writable)
             return
         if settings.group is None:
             _checked(settings.files, format_only=False, allow_writable=allow_writable, as_json=False)

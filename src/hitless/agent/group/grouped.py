@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +13,14 @@ from hitless.agent.group.coordinator import Coordinator, GroupError
 from hitless.agent.group.diary import Diary
 from hitless.agent.group.document import Document
 from hitless.agent.group.membership import Membership, new_member
-from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.places import coordinator
 from hitless.agent.group.share import Share
 from hitless.agent.group.state import GroupState
 from hitless.agent.group.station import Station
+from hitless.agent.notifications.settings import Notifications, read_notifications
 from hitless.agent.plugins import Plugins
 from hitless.agent.running import Running
+from hitless.agent.settings import AgentSettings
 from hitless.change import Deadline, DeadlinePassed
 from hitless.live import Limits
 
@@ -36,10 +35,9 @@ class GroupedAgent:
 
     def __init__(
         self,
-        settings: GroupSettings,
+        settings: AgentSettings,
         *,
-        name: str = "agent",
-        files: Sequence[str] = (),
+        config: str,
         folder: Path,
         plugins: Plugins | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
@@ -48,19 +46,26 @@ class GroupedAgent:
         """`folder` is for the member's diary and the configurations that it has tried.
 
         Raises:
-            GroupError: the group's URL is none.
+            GroupError: the group's URL is none. ConfigError: the notifications of `config` are not valid.
         """
+        assert settings.group is not None
+        group, name = settings.group, settings.name
         self._plugins: Final = plugins or Plugins()
-        self._files: Final = files
+        self._files: Final = settings.files
         self._allow_writable: Final = allow_writable
-        self._coordinator: Final[Coordinator] = coordinator(settings)
-        self._share: Final = Share(new_member(settings, name))
+        self._coordinator: Final[Coordinator] = coordinator(group)
+        self._share: Final = Share(new_member(group, name))
+        notifications = Notifications()
+        if settings.notifications is not None:
+            notifications = read_notifications(
+                settings.notifications, plugins=self._plugins, allow_writable=allow_writable, where=config
+            ).notifications
         self.agent: Final = Agent(
             Running.of(Definition()), plugins=self._plugins, name=name, partition=self._share, limits=limits
         )
-        self._station: Final = Station(self.agent, self._plugins, folder / "epochs")
+        self._station: Final = Station(self.agent, self._plugins, folder / "epochs", notifications)
         self.membership: Final = Membership(
-            settings,
+            group,
             self._coordinator,
             self._share,
             self._station,
@@ -68,7 +73,11 @@ class GroupedAgent:
             diary=Diary(folder / "group.jsonl"),
         )
         self._running: asyncio.Task[None] | None = None
-        self._end_metrics: Callable[[], None] = lambda: None
+
+    @property
+    def state(self) -> GroupState:
+        """As this member has seen the group last."""
+        return GroupState.of(self.membership.settings.name, self.membership.sight)
 
     async def start(self) -> None:
         """Join; return when the group can be seen. It takes part when it has what the group polls by.
@@ -78,7 +87,6 @@ class GroupedAgent:
             GroupError: the place where the group meets cannot be reached.
         """
         await self._station.start()
-        self._serve_metrics()
         self._running = asyncio.create_task(self.membership.run(), name="group")
         seen = asyncio.create_task(self.membership.has_looked.wait())
         try:
@@ -98,19 +106,6 @@ class GroupedAgent:
             raise
         finally:
             seen.cancel()
-
-    def _serve_metrics(self) -> None:
-        settings = self.membership.settings
-        if settings.metrics is None:
-            return
-        from hitless.agent.group.metrics import serve
-
-        try:
-            self._end_metrics = serve(
-                settings.metrics, lambda: GroupState.of(settings.name, self.membership.sight)
-            )
-        except (OSError, ValueError) as error:
-            raise GroupError(f"group.metrics cannot be served at {settings.metrics}: {error}") from error
 
     async def _bootstrap(self) -> None:
         record = self.membership.sight.record
@@ -145,19 +140,29 @@ class GroupedAgent:
         if not self._running.cancelled():
             self._running.result()
 
+    async def leave(self) -> None:
+        """Hand everything over to the others, if there are any. The agent is still to be stopped."""
+        self.membership.leave()
+        running, self._running = self._running, None
+        if running is not None:
+            await asyncio.wait({running}, timeout=LEAVE_S)
+            running.cancel()
+            await asyncio.wait({running})
+
+    def close(self) -> None:
+        """Let go of the place where the group meets."""
+        self._coordinator.close()
+
     async def stop(self) -> None:
         """Hand over, poll no more, flush and close everything."""
-        self.membership.leave()
-        if self._running is not None:
-            await asyncio.wait({self._running}, timeout=LEAVE_S)
-        await self._abandon()
+        await self.leave()
+        await self.agent.stop()
+        self.close()
 
     async def _abandon(self) -> None:
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({running})
+            await asyncio.wait({running})
         await self.agent.stop()
-        await asyncio.to_thread(self._end_metrics)
-        self._coordinator.close()
+        self.close()

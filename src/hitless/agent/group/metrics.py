@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from hitless.agent.group.state import GroupState
 
 
-class GroupCollector:
+class GroupCollector(Collector):
     """Reads the state anew at each scrape."""
 
     def __init__(self, state: Callable[[], GroupState]) -> None:
@@ -66,22 +67,3 @@ def exposition(state: GroupState) -> str:
     registry = CollectorRegistry()
     registry.register(GroupCollector(lambda: state))
     return generate_latest(registry).decode()
-
-
-def serve(address: str, state: Callable[[], GroupState]) -> Callable[[], None]:
-    """Answer scrapes at `host:port`; what is returned ends it.
-
-    Raises:
-        OSError: the address cannot be had. ValueError: it is none.
-    """
-    host, _, port = address.rpartition(":")
-    registry = CollectorRegistry()
-    registry.register(GroupCollector(state))
-    server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return end
