@@ -81,6 +81,7 @@ class Field:
         self.cables: dict[str, Cable] = {}
         self.settings = {"name": "g", "lease": 2.0, "look": 0.1, "lead": 0.6, "prepare": 30.0, **settings}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: dict[int, float] = {}
         self.absences: list[Absence] = []
         self.sources: dict[str, dict[str, PollingSource]] = {}
         self.epochs = 0
@@ -106,7 +107,7 @@ class Field:
             "polling.yaml": {"sources": [{**source, "resources": list(resources)}]},
             "pipeline.yaml": {
                 "sources": [{"name": "all", "meters": ["*"], "sinks": ["archive"]}],
-                "sinks": [{"name": "archive", "publishers": publishers}],
+                "sinks": [{"name": "archive", "publishers": publishers, "buffer": 50_000}],
             },
         }
         for file, content in files.items():
@@ -146,7 +147,14 @@ class Field:
         }
         command = [sys.executable, "-m", "hitless", "agent", "run", *options]
         with (home / "log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=home, env=env, stdout=log, stderr=log)
+        self.processes[name] = process
+        threading.Thread(target=self._note_end, args=(process,), daemon=True).start()
+
+    def _note_end(self, process: subprocess.Popen[bytes]) -> None:
+        with suppress(ChildProcessError):  # somebody has waited for it already
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        self._ended[process.pid] = time.time()
 
     def _url(self, name: str) -> str:
         if self._port is None:
@@ -179,13 +187,17 @@ class Field:
         process.wait()
 
     def has_died(self, name: str) -> None:
-        """Wait for it; a fault has killed it some time before."""
+        """Wait for it: a fault kills it."""
         process = self.processes.pop(name)
-        process.wait(DEADLINE_S)
-        assert process.returncode == -signal.SIGKILL, self.log(name)
+        deadline = time.monotonic() + DEADLINE_S
+        while process.pid not in self._ended:
+            assert time.monotonic() < deadline, self.log(name)
+            time.sleep(0.02)
+        assert process.wait() == -signal.SIGKILL, self.log(name)
+        self.absences.append(Absence(name, self._ended[process.pid]))
 
-    def gone(self, name: str, *, before_s: float = 0.0) -> None:
-        self.absences.append(Absence(name, time.time() - before_s))
+    def gone(self, name: str) -> None:
+        self.absences.append(Absence(name, time.time()))
 
     def cut(self, name: str) -> None:
         self.gone(name)

@@ -67,6 +67,41 @@ def test_joins_leaves_a_kill_a_cut_and_epochs_leave_out_nothing_that_somebody_co
         field.stop(name)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_three_agents_share_ten_thousand_resources_through_everything(tmp_path: Path, etcd: Etcd) -> None:  # noqa: F811
+    port = int(etcd.endpoint.rpartition(":")[2])
+    field = Field(
+        tmp_path, url="etcd3+http://127.0.0.1:PORT", port=port, lease=4.0, look=0.2, lead=1.0, prepare=120.0
+    )
+    try:
+        field.write(resources(10_000), interval=5)
+        for name in ("m1", "m2", "m3"):
+            field.start(name)
+        field.polls_with("m1", "m2", "m3")
+        for turn in range(5):
+            number = 10_000 - 100 * turn
+            field.kill("m2")
+            field.propose(field.write(resources(number), interval=5))
+            field.polls_with("m1", "m3")
+            field.start("m2")
+            field.polls_with("m1", "m2", "m3")
+            field.ticks(2, 5.0)
+            field.cut("m3")
+            field.polls_with("m1", "m2")
+            field.restore("m3")
+            field.propose(field.write(resources(number), interval=5 - turn % 2))
+            field.polls_with("m1", "m2", "m3")
+            field.stop("m1")
+            field.polls_with("m2", "m3")
+            field.start("m1")
+            field.polls_with("m1", "m2", "m3")
+            field.ticks(2, 5.0)
+        agree(field)
+    finally:
+        field.end()
+
+
 def test_new_code_of_a_member_takes_its_share_at_one_boundary(tmp_path: Path) -> None:
     field = Field(tmp_path)
     try:
