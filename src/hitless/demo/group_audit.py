@@ -125,7 +125,8 @@ def audit(
     until: float,
     findings: Findings,
 ) -> Findings:
-    """`sources`: of each configuration, by its hash. Ticks from the first assignment up to `until` (Unix time) are looked at."""
+    """`sources`: of each configuration, by its hash, each of one meter; one that is discovered is local, and has what is found as
+    its resources. Ticks from the first assignment up to `until` (Unix time) are looked at."""
     end = int(until * 1000)
     counted = Counter(each for each in polls if each[0] < end)
     findings.polls = sum(counted.values())
@@ -133,7 +134,7 @@ def audit(
     for number, each in enumerate(shares):
         stop = shares[number + 1].boundary if number + 1 < len(shares) else end
         for name, source in sources[each.config].items():
-            group_id = static_group(source.resources) if source.resources else LOCAL
+            group_id = LOCAL if source.discovery else static_group(source.resources)
             for due in _ticks(Grid.of(name, source), each.boundary, min(stop, end)):
                 for resource in source.resources:
                     poll = (due, name, resource)
