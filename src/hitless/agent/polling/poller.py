@@ -18,7 +18,7 @@ from hitless.agent.polling.pollster import Cache, PermanentFailure, Poll, Pollst
 from hitless.agent.polling.schedule import Tick
 from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
-from hitless.live.threads import in_thread
+from hitless.agent.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,9 @@ class Poller:
         clock: Clock,
         *,
         partition: Partition = Everything(),  # noqa: B008 - stateless
+        workers: Workers | None = None,
     ) -> None:
+        self._workers: Final = workers or Workers()
         self._enter: Final = enter
         self._plugins: Final = plugins
         self._tally: Final = tally
@@ -136,6 +138,8 @@ class _Round:
         self._timeout_s: Final = float(source.timeout or source.interval)
         self._cache: Final = Cache()
         self._found: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
+        self._owned: Final[dict[tuple[str, ...], tuple[str, ...]]] = {}
+        """By discoveries: the same for all pollsters of a round."""
 
     async def run(self) -> None:
         await asyncio.gather(
@@ -169,7 +173,13 @@ class _Round:
         else:
             counts["samples"] += len(samples)
             # Not waited for: the outlets have them, and answer for them.
-            await self._generation.send(samples)
+            running.add(
+                key
+            )  # a sink that blocks holds up this pollster only, and no more of its samples come meanwhile
+            try:
+                await self._generation.send(samples)
+            finally:
+                running.discard(key)
 
     async def _measured(self, meter: str, pollster: Pollster) -> list[Sample]:
         resources = await self._resources(pollster)
@@ -180,7 +190,7 @@ class _Round:
         poll = Poll(
             meter=meter,
             source=self._name,
-            resources=tuple(each for each in resources if each not in aside),
+            resources=tuple(each for each in resources if each not in aside) if aside else resources,
             at=self._at,
             timeout_s=self._timeout_s,
             cache=self._cache,
@@ -189,18 +199,21 @@ class _Round:
         measure: Any = pollster.measure
         if pollster.is_async:
             return list(await measure(poll))
-        return await in_thread(lambda: list(measure(poll)), f"poll {meter}")
+        return await self._poller._workers.run(lambda: list(measure(poll)), f"poll {meter}")
 
     async def _resources(self, pollster: Pollster) -> tuple[str, ...]:
         """This agent's of those that the source names and finds; where it says neither, of those that the pollster finds."""
         named, finders = self._source.resources, self._source.discovery
         if not named and not finders and pollster.discovery is not None:
             finders = (pollster.discovery,)
-        mine = self._mine(static_group(named), named) if named else []
-        for each in finders:
-            found, group = await self._discovered(each), self._discovery(each).group_id
-            mine += found if group is None else self._mine(group, found)
-        return tuple(dict.fromkeys(mine))
+        known = self._owned.get(finders)
+        if known is None:
+            mine = self._mine(static_group(named), named) if named else []
+            for each in finders:
+                found, group = await self._discovered(each), self._discovery(each).group_id
+                mine += found if group is None else self._mine(group, found)
+            known = self._owned[finders] = tuple(dict.fromkeys(mine))
+        return known
 
     def _mine(self, group: str, resources: Iterable[str]) -> list[str]:
         owns = self._poller._partition.owns
@@ -226,7 +239,7 @@ class _Round:
         find: Any = discovery.find
         if discovery.is_async:
             return tuple(await find(parameter or None))
-        return await in_thread(lambda: tuple(find(parameter or None)), f"discover {name}")
+        return await self._poller._workers.run(lambda: tuple(find(parameter or None)), f"discover {name}")
 
 
 def _forgotten(task: asyncio.Task[Any]) -> None:
