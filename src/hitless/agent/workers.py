@@ -1,7 +1,8 @@
 """Threads for code that may block, kept for the next call.
 
 A thread that is started holds up the event loop until it runs, which takes as long as some other thread keeps the interpreter:
-hundreds of them in a tick would make the next one late. They are daemons: one that hangs is left behind, and keeps no program from ending.
+hundreds of them in a tick would make the next one late. They are daemons: one that hangs is left behind, and keeps no program
+from ending.
 """
 
 from __future__ import annotations

@@ -23,6 +23,11 @@ from hitless.agent.workers import Workers
 log = logging.getLogger(__name__)
 
 
+APART_S: Final = 0.0005
+"""How far apart two readings of clocks may be."""
+READS: Final = 5
+
+
 class Poller:
     """Owned by the agent's event loop.
 
@@ -103,12 +108,21 @@ class Poller:
     async def _tick(self, tick: Tick, entered: asyncio.Event) -> None:
         late = self._clock.now() - tick.due
         self._tally.lateness.observe(late)
-        at = self._clock.wall() - late if tick.at is None else tick.at
+        at = self._wall_of(tick.due) if tick.at is None else tick.at
         async with self._enter() as generation:
             entered.set()
             source = generation.polling.get(tick.source)
             if source is not None:
                 await _Round(self, tick, source, generation, at).run()
+
+    def _wall_of(self, due: float) -> float:
+        """The Unix time of a monotonic one. The two clocks are read again if this thread was held up in between."""
+        for _ in range(READS):
+            before = self._clock.now()
+            wall = self._clock.wall()
+            if self._clock.now() - before <= APART_S:
+                break
+        return wall - (before - due)
 
     def pollsters(self, source: PollingSource) -> tuple[tuple[str, Pollster], ...]:
         found = self._matched.get(source.meters)
