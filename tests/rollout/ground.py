@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import NullPool, create_engine, inspect, text
 from tests.servers.ports import free_port
 
-from hitless.rollout.errors import RolloutError
 from hitless.rollout.journal import RolloutRow
 from hitless.rollout.reading import read_rollout
 from hitless.rollout.report import Report, report
