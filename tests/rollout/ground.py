@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hitless.rollout.journal import RolloutRow
 from hitless.rollout.reading import read_rollout
 from hitless.rollout.report import Report, report
 from hitless.rollout.rollouts import Rollouts
+from hitless.rollout.timeouts import ORPHANS_S
 from hitless.schema import Phases, read_settings
 from hitless.schema.database import read_url
 from hitless.serve import faults
@@ -186,10 +188,10 @@ class Ground:
             check=False,
         )
 
-    def rollouts(self, release: str | None = None) -> Rollouts:
+    def rollouts(self, release: str | None = None, *, orphans_s: float = ORPHANS_S) -> Rollouts:
         """The same within this process."""
         rollout = read_rollout(self.folder / "rollout.yaml", release=release)
-        return Rollouts(rollout, self.folder / "state")
+        return Rollouts(rollout, self.folder / "state", orphans_s=orphans_s)
 
     def run(self, release: str | None = None) -> RolloutRow:
         return asyncio.run(self.rollouts(release).run())
@@ -200,37 +202,51 @@ class Ground:
     def roll_back(self) -> RolloutRow:
         return asyncio.run(self.rollouts().rollback())
 
+    def last(self) -> RolloutRow | None:
+        return next(iter(asyncio.run(self.rollouts().history(1))), None)
+
     def status(self) -> Report:
         found = asyncio.run(self.rollouts().status())
         assert found is not None
         return report(*found)
 
-    def killed(self, verb: str, count: int, point: str = "rollout.boundary") -> bool:
-        """Run, or resume, in a process that kills itself at the `count`th passing of a point; whether it came to that."""
-        self.kill_at(count, point)
+    def killed_at(self, verb: str, count: int) -> bool:
+        """Run, or resume, in a process that kills itself at the `count`th boundary; whether it came to that. At a boundary no
+        command is under way, so nobody has to wait for any to end."""
+        self.kill_at(count)
+        was_killed = self._is_killed(self._forked(verb, orphans_s=0.0))
+        (self.folder / "fault").unlink(missing_ok=True)
+        return was_killed
+
+    def killed_after(self, verb: str, seconds: float) -> bool:
+        """The same, killed from outside after some time."""
+        pid = self._forked(verb)
+        time.sleep(seconds)  # the instant is the point
+        os.kill(pid, signal.SIGKILL)
+        return self._is_killed(pid)
+
+    def _forked(self, verb: str, **options: float) -> int:
         pid = os.fork()
         if pid == 0:
             signal.alarm(int(DEADLINE_S))
             code = 1
             try:
-                self._in_child(verb)
+                faults._file = str(self.folder / "fault")  # it reads the environment when it is imported
+                asyncio.run(getattr(self.rollouts(**options), verb)())
                 code = 0
             finally:
                 if code:
                     traceback.print_exc()
                 os._exit(code)
+        return pid
+
+    def _is_killed(self, pid: int) -> bool:
         _, status = os.waitpid(pid, 0)
-        (self.folder / "fault").unlink(missing_ok=True)
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
             return True
         assert os.WEXITSTATUS(status) == 0
         return False
-
-    def _in_child(self, verb: str) -> None:
-        faults._file = str(self.folder / "fault")  # it reads the environment when it is imported
-        os.environ.update(self.environ)
-        asyncio.run(getattr(self.rollouts(), verb)())
 
     def json(self, *words: str) -> Any:
         done = self.hitless(*words, "--json")

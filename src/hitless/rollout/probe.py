@@ -50,7 +50,9 @@ class Probes:
         self._client: Final = httpx.AsyncClient(
             timeout=health.ask,
             trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=0),  # a connection that stays open keeps a node from ending
+            limits=httpx.Limits(
+                max_keepalive_connections=0
+            ),  # a connection that stays open keeps a node from ending
             verify=is_secure,  # reading the certificates takes longer than a probe
         )
 
