@@ -33,8 +33,8 @@ class RabbitMQ:
 
 
 @contextmanager
-def running_rabbitmq() -> Iterator[RabbitMQ]:
-    """Started, answering, and stopped at the end."""
+def running_rabbitmq(*plugins: str) -> Iterator[RabbitMQ]:
+    """Started, answering, and stopped at the end; with these of the plug-ins that come with it."""
     server, epmd = tool("rabbitmq-server", "rabbitmq-server", SERVER), tool("epmd", "erlang-base")
     if Path(SERVER, "rabbitmq-server").exists():
         server = f"{SERVER}/rabbitmq-server"  # the one on the path changes the account by itself, and with it the environment
@@ -42,6 +42,8 @@ def running_rabbitmq() -> Iterator[RabbitMQ]:
         folder = Path(path)
         folder.chmod(0o755)
         give(folder, ACCOUNT)
+        (folder / "plugins").write_text(f"[{','.join(plugins)}].\n")
+        (folder / "plugins").chmod(0o644)
         ports = free_port(), free_port(), free_port()
         environ, run = _environ(folder, *ports), as_account(ACCOUNT)
         with (

@@ -108,7 +108,8 @@ def run(
     from hitless.live import StartFailed
 
     try:
-        run_agent(read_settings(config, allow_writable=allow_writable), allow_writable=allow_writable)
+        settings = read_settings(config, allow_writable=allow_writable)
+        run_agent(settings, config=config, allow_writable=allow_writable)
     except ConfigError as error:
         _tell(error.problems)
         raise typer.Exit(int(ExitCode.INVALID)) from error
