@@ -56,6 +56,7 @@ balancers:
     ready: {balancer} ready {{server}}
     maint: {balancer} maint {{server}}
     poll: 50ms
+{balancers}
 soak: 100ms
 {more}
 """
@@ -119,7 +120,9 @@ class Ground:
         except (OSError, ValueError):
             return None
 
-    def write(self, release: str = "2", *, more: str = "", process: str = "", **nodes: str) -> Path:
+    def write(
+        self, release: str = "2", *, more: str = "", process: str = "", balancers: str = "", **nodes: str
+    ) -> Path:
         """The rollout's description."""
         listed = [
             f"  {name}: {{address: {address}, variables: {{folder: {self.node(name)}}}}}"
@@ -129,7 +132,7 @@ class Ground:
         balancer = f"sh {HERE / 'balancer.sh'} {self.balancer}"
         text = PLAIN.format(
             release=release, port=self.port, nodes="\n".join(listed), ctl=HERE / "nodectl.sh", balancer=balancer,
-            more=more, process=process,
+            more=more, process=process, balancers=balancers,
         )  # fmt: skip
         path = self.folder / "rollout.yaml"
         path.write_text(text)
