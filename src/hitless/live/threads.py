@@ -18,16 +18,24 @@ from hitless.change import Refused
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T], name: str, *, late: Callable[[T], None] | None = None) -> T:
+async def in_thread(
+    work: Callable[[], T],
+    name: str,
+    *,
+    late: Callable[[T], None] | None = None,
+    over: Callable[[], None] = lambda: None,
+) -> T:
     """The result of `work`, run in a thread of its own with this task's context variables.
 
-    Work cannot be broken off. If this task is cancelled, `late` is called with the result when there is one.
+    Work cannot be broken off. If this task is cancelled, `late` is called with the result when there is one. `over` is called
+    when the work has ended, however.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
     def deliver(result: list[T], error: BaseException | None) -> None:
+        over()
         if future.done():
             if late is not None and result:
                 late(result[0])
@@ -46,7 +54,11 @@ async def in_thread(work: Callable[[], T], name: str, *, late: Callable[[T], Non
         with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
             loop.call_soon_threadsafe(deliver, result, failure)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except BaseException:  # there can be no more threads
+        over()
+        raise
     return await future
 
 
