@@ -74,7 +74,11 @@ class Crowd:
 
     def start(self, number: int) -> None:
         home = self.folder / f"agent{number}"
-        env = {**os.environ, "HITLESS_RUN_DIR": str(home / "run"), "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}"}
+        env = {
+            **os.environ,
+            "HITLESS_RUN_DIR": str(home / "run"),
+            "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}",
+        }
         self.processes[number] = subprocess.Popen(
             [sys.executable, *self.launcher, "agent", "run", "--unsupervised", "-c", "agent.toml"],
             cwd=home,
