@@ -59,9 +59,9 @@ async def test_a_drained_server_gets_no_new_work_and_finishes_what_it_has() -> N
         await one.until_held(3)  # both get some, as each worker takes turns
         await two.until_held(3)
         with pytest.raises(
-            DrainLate, match=r"n1 still has \d sessions after 1 s; the oldest: worker \d+ for"
+            DrainLate, match=r"n1 still has \d sessions after 4 s; the oldest: worker \d+ for"
         ):
-            await edge.drain("n1", soon(1))
+            await edge.drain("n1", soon(4))
         state = (await edge.servers(soon()))["n1"]
         assert (state.status, state.up) == ("drain", False)
         assert state.sessions > 0

@@ -42,6 +42,8 @@ class RuntimeApi:
         try:
             answer = await sooner.wait(self._exchange(command), f"haproxy at {self.address} did not answer")
         except DeadlinePassed as error:
+            if deadline.expired:
+                raise
             raise BalancerUnreachable(str(error)) from None
         except OSError as error:
             raise BalancerUnreachable(
