@@ -22,6 +22,7 @@ from hitless.agent.polling.clock import Clock, SystemClock
 from hitless.agent.polling.partition import Everything, Partition
 from hitless.agent.polling.poller import Poller
 from hitless.agent.publishers.outlet import Outlet
+from hitless.agent.publishers.outlets import outlet_of
 from hitless.agent.publishers.shared import SharedPublisher
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.routing import Router, Way
@@ -161,15 +162,7 @@ class Agent:
             key: Annotated[str, EachKey()],
             publisher: Annotated[SharedPublisher, Needs("publisher", key_from="each.publisher")],
         ) -> AsyncIterator[Outlet[Any]]:
-            made: Outlet[Any] = Outlet(
-                publisher.publish_events if spec.events else publisher.publish,
-                tally.outlet(key),
-                name=publisher.name,
-                buffer=spec.buffer,
-                batch_size=spec.batch_size,
-                retry=spec.retry,
-                when_full=spec.when_full,
-            )
+            made = await outlet_of(spec, key, publisher, tally.outlet(key))
             yield made
             await made.aclose()
 

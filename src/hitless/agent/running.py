@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from hitless.agent.checking import check
-from hitless.agent.definition import EVENT_PREFIX, Definition, Retry, Sink, Transformer, Value, WhenFull
+from hitless.agent.definition import EVENT_PREFIX, Definition, Disk, Retry, Sink, Transformer, Value, WhenFull
 from hitless.agent.notifications.settings import (
     NotificationFiles,
     Notifications,
@@ -37,6 +37,7 @@ class OutletSpec(Value):
     """Key of the publisher."""
     buffer: int
     when_full: WhenFull
+    disk: Disk | None = None
     batch_size: int
     retry: Retry
     events: bool = False
@@ -89,6 +90,7 @@ def _outlets(name: str, sink: Sink, *, events: bool) -> dict[str, OutletSpec]:
             publisher=publisher_key(url),
             buffer=sink.buffer,
             when_full=sink.when_full,
+            disk=sink.disk,
             batch_size=sink.batch_size,
             retry=sink.retry,
             events=events,

@@ -22,6 +22,12 @@ class ReloadSettings(Settings):
     settle: Annotated[Seconds, Field(ge=0)] = Field(1.0, description="how long files must have been the same")
 
 
+class MetricsSettings(Settings):
+    bind: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]+):\d{1,5}$")] | None = Field(
+        None, description="HOST:PORT where Prometheus may scrape the agent's own figures"
+    )
+
+
 class DrainSettings(Settings):
     timeout: Annotated[Seconds, Field(gt=0)] = Field(
         60.0, description="after it, polls that still hold old pipelines are reported"
@@ -39,6 +45,7 @@ class AgentSettings(Settings):
     state_dir: str | None = Field(None, description="directory of the journal")
     reload: ReloadSettings = ReloadSettings()
     drain: DrainSettings = DrainSettings()
+    metrics: MetricsSettings = MetricsSettings()
     group: GroupSettings | None = Field(None, description="the agents that share the work; alone if unset")
     notifications: NotificationSettings | None = Field(
         None, description="brokers whose notifications are taken"

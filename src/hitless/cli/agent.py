@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from hitless.change import ExitCode
+from hitless.cli import agent_group
 from hitless.cli.output import console, errors, print_json
 from hitless.config import ConfigError, Problem
 
@@ -26,6 +27,7 @@ FormatOnly = Annotated[
     bool,
     typer.Option("--format-only", help="do not ask whether pollsters and publishers are installed here"),
 ]
+Config = Annotated[str, typer.Option("--config", "-c", help="configuration file")]
 Writable = Annotated[bool, typer.Option("--allow-writable", help="accept files that others may write")]
 
 
@@ -36,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
     )
     for command in (check, plan, plugins, run):
         group.command()(command)
+    agent_group.add_to(group)
     app.add_typer(group, name="agent")
 
 
@@ -98,18 +101,31 @@ def plugins(as_json: AsJson = False) -> None:
 
 
 def run(
-    config: Annotated[str, typer.Option("--config", "-c", help="configuration file")] = "agent.toml",
+    config: Config = "agent.toml",
     allow_writable: Writable = False,
+    unsupervised: Annotated[
+        bool, typer.Option("--unsupervised", help="in this process: nobody restarts it or changes its code")
+    ] = False,
 ) -> None:
-    """Poll and publish until SIGTERM; SIGHUP or hitless reload takes the files as they are then."""
+    """Poll and publish until SIGTERM; SIGHUP or hitless reload takes the files, and the code, as they are then."""
     _import()
+    from hitless.agent.group.coordinator import GroupError
     from hitless.agent.main import run as run_agent
+    from hitless.agent.main import supervise
     from hitless.agent.settings import read_settings
     from hitless.live import StartFailed
 
     try:
         settings = read_settings(config, allow_writable=allow_writable)
-        run_agent(settings, config=config, allow_writable=allow_writable)
+        if unsupervised:
+            run_agent(settings, config, allow_writable=allow_writable)
+            return
+        if settings.group is None:
+            _checked(settings.files, format_only=False, allow_writable=allow_writable, as_json=False)
+        supervise(config, settings, allow_writable=allow_writable)
+    except GroupError as error:
+        errors().print(f"hitless: {error}", markup=False)
+        raise typer.Exit(int(ExitCode.NOBODY)) from error
     except ConfigError as error:
         _tell(error.problems)
         raise typer.Exit(int(ExitCode.INVALID)) from error

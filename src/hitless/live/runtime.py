@@ -158,6 +158,14 @@ class Runtime(Generic[S]):
         current = self.leases.current
         return current.number if current is not None else 0
 
+    @property
+    def hashes(self) -> tuple[str | None, str | None]:
+        """Of the settings that are in force, and of those that were asked for last. They differ after a refusal."""
+        if self._service is None:
+            return None, None
+        applied = self._service.applied
+        return None if applied is None else applied.hash, self._service.attempted_hash
+
     def _name_of(self, resource: Any) -> str:
         if self.graph is None:
             raise NotRunning(NO_RUNTIME)

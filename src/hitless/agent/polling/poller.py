@@ -99,12 +99,14 @@ class Poller:
             await asyncio.wait(set(self._ticks))
 
     async def _tick(self, tick: Tick, entered: asyncio.Event) -> None:
-        at = self._clock.wall() - (self._clock.now() - tick.due) if tick.at is None else tick.at
+        late = self._clock.now() - tick.due
+        self._tally.lateness.observe(late)
+        at = self._clock.wall() - late if tick.at is None else tick.at
         async with self._enter() as generation:
             entered.set()
             source = generation.polling.get(tick.source)
             if source is not None:
-                await _Round(self, tick.source, source, generation, at).run()
+                await _Round(self, tick, source, generation, at).run()
 
     def pollsters(self, source: PollingSource) -> tuple[tuple[str, Pollster], ...]:
         found = self._matched.get(source.meters)
@@ -123,10 +125,11 @@ class _Round:
     """All pollsters of one source, once."""
 
     def __init__(
-        self, poller: Poller, name: str, source: PollingSource, generation: Generation, at: float
+        self, poller: Poller, tick: Tick, source: PollingSource, generation: Generation, at: float
     ) -> None:
         self._poller: Final = poller
-        self._name: Final = name
+        self._name: Final = tick.source
+        self._due: Final = tick.due
         self._source: Final = source
         self._generation: Final = generation
         self._at: Final = at
@@ -181,6 +184,7 @@ class _Round:
             at=self._at,
             timeout_s=self._timeout_s,
             cache=self._cache,
+            monotonic=self._due,
         )
         measure: Any = pollster.measure
         if pollster.is_async:
