@@ -95,7 +95,7 @@ def with_flags(
 def _annotation(key: str, info: FieldInfo) -> Any:
     panel = _PANELS.get(table := key.rpartition(".")[0], table.capitalize())
     about = escape(_help(info))
-    if info.annotation is bool:
+    if info.annotation in (bool, bool | None):
         name = f"{flag(key)}/--no-{key.replace('.', '-').replace('_', '-')}"
         return Annotated[bool | None, typer.Option(name, help=about, rich_help_panel=panel)]
     kind = list[str] if _is_many(info) else str
