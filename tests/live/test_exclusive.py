@@ -252,6 +252,9 @@ async def test_while_a_close_hangs_it_is_not_opened_a_second_time(
     )
     async with runtime.lease(Other) as one:
         assert one.name == "info", "what is not concerned was opened again"
+    with pytest.raises(Replaced, match="listener was stopped for a change that was taken back"):
+        async with runtime.lease(Listener):
+            pass
     refused = await runtime.reload(Settings(level="warning"))
     assert (refused.status, refused.reason) == (Status.REJECTED, "still_open")
     assert world.opened.total() == 1
