@@ -30,9 +30,13 @@ def live_view(answer: Any) -> list[RenderableType]:
     lines: list[RenderableType] = [table]
     for drain in answer["drains"]:
         lines += live_drain(drain)
-    if listeners := answer.get("reports", {}).get("listeners"):
-        lines.append(_listeners(listeners))
-    return lines
+    return lines + live_reports(answer.get("reports", {}))
+
+
+def live_reports(reports: Any) -> list[RenderableType]:
+    """What the program adds to its status."""
+    listeners = reports.get("listeners")
+    return [_listeners(listeners)] if listeners else []
 
 
 def _listeners(listeners: Any) -> RenderableType:

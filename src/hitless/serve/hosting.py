@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hitless.live.lifetime import Lifetime
 
 FILES_SHOWN: Final = 3
+REPORTS_CHARS: Final = 8000
 DRAINS_SHOWN: Final = 3
 """They travel beside the connections, in the same packet."""
 
@@ -105,6 +106,11 @@ class Hosting:
     def drains(self) -> list[dict[str, Any]]:
         """Generations of settings that this worker still uses."""
         return [] if self._hosted is None else self._hosted.drains()[:DRAINS_SHOWN]
+
+    def reports(self) -> dict[str, Any]:
+        """What the application adds to its status, if it is not too long for a message."""
+        found = {} if self._hosted is None else self._hosted.reports()
+        return found if len(json.dumps(found)) <= REPORTS_CHARS else {}
 
     def told(self, message: Message) -> None:
         hosted, step, number = self._hosted, message["step"], message["number"]

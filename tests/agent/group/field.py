@@ -21,7 +21,7 @@ from hitless.agent.group.document import Document
 from hitless.agent.group.epochs import Proposal, look, propose_epoch
 from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.state import GroupState
-from hitless.demo.group_audit import Absence, Findings, Shares, assignments, audit, diary, samples
+from hitless.demo.group_audit import Absence, Findings, Shares, assignments, audit, diary, lapses, samples
 
 DEADLINE_S = 120.0
 POINTS = """[hitless.pollster]
@@ -252,5 +252,6 @@ class Field:
         findings = Findings()
         shares = assignments(self.notes(), findings)
         polls = samples([self.folder / "samples.jsonl"])
-        audit(polls, shares, self.sources, absences=self.absences, until=until, findings=findings)
+        absences = [*self.absences, *lapses(self.notes())]
+        audit(polls, shares, self.sources, absences=absences, until=until, findings=findings)
         return findings, shares

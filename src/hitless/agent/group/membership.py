@@ -200,6 +200,8 @@ class Membership:
             self._joined = True
             self._diary.note("joined", member=self.me.id)
         self._note_trouble("")
+        if 0 < self._share.lease_end < boottime():
+            self._diary.note("lapsed", member=self.me.id, since=self._lapsed_at())
         self._share.lease_end = began + self._coordinator.lease_s * (1 - MARGIN)
         self._take_in(sight)
 
@@ -263,12 +265,16 @@ class Membership:
 
     def _begin_again(self, why: str) -> None:
         """In another life: what this one has promised is void."""
+        self._diary.note("lost", member=self.me.id, why=why, since=self._lapsed_at())
         self._share.lease_end = 0.0
         self._joined = False
-        self._diary.note("lost", member=self.me.id, why=why)
         log.warning("%s: %s; it joins again", self.me.name, why)
         self._share.knows = replace(self._share.knows, me=new_member(self.settings, self._name), armed=None)
         self._verdict = None
+
+    def _lapsed_at(self) -> float:
+        """Unix time since which it has begun nothing, for want of a lease."""
+        return round(time.time() - max(0.0, boottime() - self._share.lease_end), 3)
 
     def _note_trouble(self, why: str) -> None:
         if bool(why) != bool(self.unreachable):
