@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -168,3 +169,13 @@ def test_an_operator_proposes_and_sees_who_polls_by_what(tmp_path: Path) -> None
         assert (nobody.returncode, "no member" in nobody.stderr) == (6, True)
     finally:
         field.end()
+
+
+@pytest.mark.soak
+def test_a_store_that_has_lost_everything_is_an_empty_group_that_begins_anew(field: Field) -> None:
+    begin(field)
+    shutil.rmtree(field.folder / "groups")
+    field.until(lambda state: len(state.members) == 3, "all have joined again")
+    good(field)
+    field.polls_with(*OTHERS, ODD)
+    assert field.state().epoch == 1
