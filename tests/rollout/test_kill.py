@@ -50,9 +50,8 @@ def test_a_runner_killed_at_every_boundary_of_every_step_is_resumed_to_the_same_
     with_rows(ground)
     verb, is_over, killed_in = "run", False, {"check"}
     while not is_over:
-        passed = PARTS * len(done_anew(ground))
         for part in range(PARTS):
-            if not ground.killed_at(verb, passed + 1 + part):
+            if not ground.killed_at(verb, PARTS * len(done_anew(ground)) + 1 + part):
                 is_over = True
                 break
             verb = "resume"

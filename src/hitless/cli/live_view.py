@@ -28,6 +28,11 @@ def live_view(answer: Any) -> list[RenderableType]:
             f"{each['since_s']:.0f} s",
         )
     lines: list[RenderableType] = [table]
+    for each in answer["generations"]:
+        for what in ("failed", "missing"):
+            if each["state"] == "serving" and each.get(what):
+                told = f"{what}: {', '.join(each[what])}; the next reload builds it"
+                lines.append(Text(told, style="red"))
     for drain in answer["drains"]:
         lines += live_drain(drain)
     return [*lines, *live_reports(answer.get("reports", {}))]
