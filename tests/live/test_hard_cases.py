@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from hitless.change import ChangeInProgress, Event, Status
 from hitless.config import TomlFile
 from hitless.config.sources import Layer, Origin
 from hitless.live import Limits, Needs, Runtime, Setting, Timeouts, Triggers
+from hitless.live.status import generations_of
 
 
 class Odd(BaseModel):
@@ -265,6 +268,39 @@ async def test_a_stop_does_not_wait_for_a_source_that_is_being_read() -> None:
         await change
 
 
+WATCHING = """
+import asyncio, threading, time
+from pathlib import Path
+from pydantic import BaseModel
+from hitless.config import TomlFile
+from hitless.live import Runtime, Triggers
+
+class Files(TomlFile):
+    hangs, hung = False, threading.Event()
+    def files(self):
+        if Files.hangs:
+            Files.hung.set()
+            time.sleep(3600)
+        return [Path(self.path)]
+
+async def main():
+    runtime = Runtime(type("Settings", (BaseModel,), {}))
+    await runtime.start(Files("none.toml"), triggers=Triggers(watch_interval_s=0.01))
+    Files.hangs = True
+    await asyncio.to_thread(Files.hung.wait)
+    await runtime.stop()
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_ends_though_its_watch_looks_at_files_that_hang(tmp_path: Path) -> None:
+    (tmp_path / "none.toml").write_text("# nothing\n")
+    (tmp_path / "none.toml").chmod(0o600)
+    done = subprocess.run([sys.executable, "-c", WATCHING], cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 0
+
+
 async def test_a_resource_whose_task_group_fails_is_told_and_built_anew_by_the_next_reload(new: New) -> None:
     runtime, built, fail = new(), list[int](), asyncio.Event()
 
@@ -286,6 +322,8 @@ async def test_a_resource_whose_task_group_fails_is_told_and_built_anew_by_the_n
     event = await told.wait_for("resource.failed")
     assert event.fields["resource"] == "consumer"
     assert str(event.fields["message"]).startswith("ConnectionError: the broker has gone")
+    (shown,) = generations_of(runtime.leases)
+    assert (shown["failed"], shown["missing"]) == (["consumer"], [])
     assert runtime.plan(Settings()).steps == ("rebuild consumer: it has failed",)
     assert (await runtime.reload(Settings())).status is Status.APPLIED
     await runtime.drained()

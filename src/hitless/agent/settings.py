@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -63,3 +65,28 @@ def read_settings(path: str, *, allow_writable: bool = False) -> AgentSettings:
             "notifications": None if notifications is None else notifications.below(folder),
         }
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a command line names."""
+
+    files: tuple[str, ...]
+    """Definitions, and directories of them."""
+    notifications: tuple[tuple[str, NotificationSettings], ...] = ()
+    """By the `agent.toml` that they stand in."""
+
+
+def named_by(paths: Sequence[str], *, allow_writable: bool = False) -> Named:
+    """An `agent.toml` (any `*.toml`) stands for the files that it names, and its listeners. Raises ConfigError."""
+    files: list[str] = []
+    notifications: list[tuple[str, NotificationSettings]] = []
+    for path in paths:
+        if not path.endswith(".toml"):
+            files.append(path)
+            continue
+        settings = read_settings(path, allow_writable=allow_writable)
+        files += settings.files
+        if settings.notifications is not None:
+            notifications.append((path, settings.notifications))
+    return Named(tuple(files), tuple(notifications))

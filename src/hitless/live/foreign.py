@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from hitless.change import Deadline, DeadlinePassed, Refused
 from hitless.change.ending import CANCEL_GRACE_S, in_time, to_refusal
-from hitless.live.threads import exit_refused, in_thread
+from hitless.change.threads import exit_refused, in_thread
 
 T = TypeVar("T")
 

@@ -71,11 +71,13 @@ class Hooks:
         """
         async with self._one_change:
             token = INSIDE.set(self)
-            for hook in self._concerned("commit", old, new):
-                failure = await self._run(hook, old, new)
-                if failure is not None:
-                    self._report(hook, self._veil.refusal(failure))
-            INSIDE.reset(token)
+            try:
+                for hook in self._concerned("commit", old, new):
+                    failure = await self._run(hook, old, new)
+                    if failure is not None:
+                        self._report(hook, self._veil.refusal(failure))
+            finally:
+                INSIDE.reset(token)
 
     @property
     def is_inside(self) -> bool:

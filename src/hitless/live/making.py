@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from hitless.change import Deadline, Refused
+from hitless.change.threads import in_thread
 from hitless.live.declaration import Declaration, Style
 from hitless.live.foreign import called, contained, watched
-from hitless.live.threads import in_thread
 
 log = logging.getLogger(__name__)
 

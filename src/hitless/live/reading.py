@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from hitless.change import Deadline, DeadlinePassed, Refused
 from hitless.change.ending import to_refusal
+from hitless.change.threads import in_thread
 from hitless.config import ConfigError, Loaded, Source, SourceUnreachable, load
-from hitless.live.threads import in_thread
 from hitless.live.wish import Wish
 
 S = TypeVar("S", bound=BaseModel)

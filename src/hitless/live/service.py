@@ -27,6 +27,7 @@ from hitless.change import (
     Transactions,
 )
 from hitless.change.ending import to_refusal
+from hitless.change.threads import in_thread
 from hitless.config import Loaded, Source
 from hitless.live.change import Reconfiguration
 from hitless.live.closing import Closer
@@ -41,7 +42,6 @@ from hitless.live.making import Maker, Stragglers
 from hitless.live.parts import Parts
 from hitless.live.reading import Read, Reader
 from hitless.live.records import Records, write_line
-from hitless.live.threads import in_thread
 from hitless.live.triggers import Hangup, Triggers
 from hitless.live.veil import Veil
 from hitless.live.watching import Watching

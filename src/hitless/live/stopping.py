@@ -101,8 +101,11 @@ class Stopping:
 
     async def _reopen(self, old: Instance, again: dict[Instance, Instance]) -> None:
         snapshots = [snapshot for snapshot, removed in self._removed if removed is old]
-        if self._parts.leases.current in snapshots:
+        current = self._parts.leases.current
+        if current is not None and current in snapshots:
+            current.lost.add(old.id)
             again[old] = await self._reopened(old, again)
+            current.lost.discard(old.id)
             with self._parts.leases.lock:
                 for snapshot in snapshots:
                     snapshot.instances[old.id] = again[old]

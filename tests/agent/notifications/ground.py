@@ -22,7 +22,9 @@ from hitless.agent.notifications.definitions import MeterDefinition
 from hitless.agent.notifications.settings import Notifications
 from hitless.agent.notifications.spec import ListenerSpec
 from hitless.agent.plugins import PUBLISHER, Plugins
+from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.running import Running
+from hitless.agent.sample import Sample
 
 DEADLINE_S = 60.0
 SIZE = MeterDefinition(
@@ -124,10 +126,18 @@ class Place:
 class Listening(Ground):
     """An agent that listens at one place, in this process."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, *, told: list[Sample] | None = None, **more: Any) -> None:
+        """`told`: what the publishers of several agents are given, in the order of time."""
         super().__init__()
+        self.told = told
         self.plugins = Plugins({PUBLISHER: {"kept": self._make}, **more})
         self.agents: list[Agent] = []
+
+    def _make(self, url: PublisherUrl) -> Kept:
+        made = super()._make(url)
+        if self.told is not None:
+            made.samples = self.told
+        return made
 
     async def started(self, running: Running) -> Agent:
         agent = self.agent(running)
@@ -167,6 +177,7 @@ async def until(holds: Callable[[], bool], otherwise: str) -> None:
 
 
 def status(agent: Agent) -> dict[str, Any]:
-    (one,) = agent.listeners()
+    """Of the listener that gives to the pipelines; with shards there is another one."""
+    one = agent.listeners()[0]
     assert isinstance(one, dict)
     return dict(one)

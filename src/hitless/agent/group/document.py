@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from hitless.agent.checking import check
+from hitless.agent.notifications.settings import Notifications
 from hitless.agent.plugins import Plugins
 from hitless.agent.reading import read
 from hitless.agent.running import Running
@@ -22,7 +23,10 @@ MODE: Final = 0o600
 @dataclass(frozen=True, slots=True)
 class Document:
     files: tuple[tuple[str, str], ...]
-    """Name and content of each, in the order in which they were given."""
+    """Name and content of each, by name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(sorted(self.files)))
 
     @property
     def text(self) -> str:
@@ -58,7 +62,7 @@ class Document:
             raise ConfigError([Problem(files[-1][0], "", "two files of a group have the same name")])
         return cls(files)
 
-    def running(self, folder: Path, plugins: Plugins) -> Running:
+    def running(self, folder: Path, plugins: Plugins, notifications: Notifications) -> Running:
         """What it says, by way of files in `folder`, so that complaints have a file and a line.
 
         Raises:
@@ -80,4 +84,4 @@ class Document:
         if problems:
             told = "\n".join(str(each).replace(f"{place}/", "") for each in problems)
             raise Refused("config_invalid", told, invalid=True)
-        return Running.of(reading.definition)
+        return Running.of(reading.definition, notifications)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +13,15 @@ from hitless.agent.group.coordinator import Coordinator, GroupError
 from hitless.agent.group.diary import Diary
 from hitless.agent.group.document import Document
 from hitless.agent.group.membership import Membership, new_member
-from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.places import coordinator
 from hitless.agent.group.share import Share
+from hitless.agent.group.state import GroupState
 from hitless.agent.group.station import Station
+from hitless.agent.notifications.settings import Notifications, read_notifications
 from hitless.agent.plugins import Plugins
 from hitless.agent.running import Running
+from hitless.agent.settings import AgentSettings
+from hitless.change import Deadline, DeadlinePassed
 from hitless.live import Limits
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,9 @@ class GroupedAgent:
 
     def __init__(
         self,
-        settings: GroupSettings,
+        settings: AgentSettings,
         *,
-        name: str = "agent",
-        files: Sequence[str] = (),
+        config: str,
         folder: Path,
         plugins: Plugins | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
@@ -46,19 +46,26 @@ class GroupedAgent:
         """`folder` is for the member's diary and the configurations that it has tried.
 
         Raises:
-            GroupError: the group's URL is none.
+            GroupError: the group's URL is none. ConfigError: the notifications of `config` are not valid.
         """
+        assert settings.group is not None
+        group, name = settings.group, settings.name
         self._plugins: Final = plugins or Plugins()
-        self._files: Final = files
+        self._files: Final = settings.files
         self._allow_writable: Final = allow_writable
-        self._coordinator: Final[Coordinator] = coordinator(settings)
-        self._share: Final = Share(new_member(settings, name))
+        self._coordinator: Final[Coordinator] = coordinator(group)
+        self._share: Final = Share(new_member(group, name))
+        notifications = Notifications()
+        if settings.notifications is not None:
+            notifications = read_notifications(
+                settings.notifications, plugins=self._plugins, allow_writable=allow_writable, where=config
+            ).notifications
         self.agent: Final = Agent(
             Running.of(Definition()), plugins=self._plugins, name=name, partition=self._share, limits=limits
         )
-        self._station: Final = Station(self.agent, self._plugins, folder / "epochs")
+        self._station: Final = Station(self.agent, self._plugins, folder / "epochs", notifications)
         self.membership: Final = Membership(
-            settings,
+            group,
             self._coordinator,
             self._share,
             self._station,
@@ -66,6 +73,11 @@ class GroupedAgent:
             diary=Diary(folder / "group.jsonl"),
         )
         self._running: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> GroupState:
+        """As this member has seen the group last."""
+        return GroupState.of(self.membership.settings.name, self.membership.sight)
 
     async def start(self) -> None:
         """Join; return when the group can be seen. It takes part when it has what the group polls by.
@@ -88,6 +100,7 @@ class GroupedAgent:
                     f"the group cannot be joined: {self.membership.unreachable or 'its store does not answer'}"
                 )
             await self._bootstrap()
+            await self._caught_up()
         except BaseException:
             await self._abandon()
             raise
@@ -103,6 +116,23 @@ class GroupedAgent:
         )
         await self.membership.bootstrap(document.hash, document.text)
 
+    async def _caught_up(self) -> None:
+        """Wait until what the group polls by is in force here, or what it will poll by.
+
+        Raises:
+            GroupError: it cannot be.
+        """
+        membership = self.membership
+        seconds = membership.settings.prepare + membership.settings.lease
+        try:
+            await Deadline.after(seconds).wait(
+                membership.is_in_step.wait(), "it was not in step with the group"
+            )
+        except DeadlinePassed as error:
+            raise GroupError(f"{error}; see hitless agent status") from error
+        if membership.trouble:
+            raise GroupError(f"what the group polls by cannot be put in force here: {membership.trouble}")
+
     async def failed(self) -> None:
         """Wait until the membership has ended by itself, which only a defect makes it do. Raises what ended it."""
         assert self._running is not None
@@ -110,18 +140,29 @@ class GroupedAgent:
         if not self._running.cancelled():
             self._running.result()
 
+    async def leave(self) -> None:
+        """Hand everything over to the others, if there are any. The agent is still to be stopped."""
+        self.membership.leave()
+        running, self._running = self._running, None
+        if running is not None:
+            await asyncio.wait({running}, timeout=LEAVE_S)
+            running.cancel()
+            await asyncio.wait({running})
+
+    def close(self) -> None:
+        """Let go of the place where the group meets."""
+        self._coordinator.close()
+
     async def stop(self) -> None:
         """Hand over, poll no more, flush and close everything."""
-        self.membership.leave()
-        if self._running is not None:
-            await asyncio.wait({self._running}, timeout=LEAVE_S)
-        await self._abandon()
+        await self.leave()
+        await self.agent.stop()
+        self.close()
 
     async def _abandon(self) -> None:
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({running})
+            await asyncio.wait({running})
         await self.agent.stop()
-        self._coordinator.close()
+        self.close()

@@ -97,7 +97,8 @@ class Membership:
         self.unreachable = ""
         """Why the store cannot be asked."""
         self.has_looked: Final = asyncio.Event()
-        self.is_taking_part: Final = asyncio.Event()
+        self.is_in_step: Final = asyncio.Event()
+        """It polls by what the group polls by, or has found that it cannot, or the group has nothing yet to poll by."""
 
     # What others call
 
@@ -132,6 +133,11 @@ class Membership:
     @property
     def me(self) -> Member:
         return self._share.knows.me
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not take part, if it does not."""
+        return self._trouble
 
     @property
     def register(self) -> Register:
@@ -211,6 +217,8 @@ class Membership:
         self._promise()
         self._prepare_or_settle()
         self.has_looked.set()
+        if sight.record.assignment is None and sight.record.change is None:
+            self.is_in_step.set()
         if sight.record != before:
             self._note_record(before, sight.record)
         self._boundary.set()
@@ -289,8 +297,6 @@ class Membership:
                 assignment.epoch,
                 ", ".join(each.name for each in assignment.members),
             )
-        if is_in:
-            self.is_taking_part.set()
 
     # Promises
 
@@ -429,6 +435,7 @@ class Membership:
             mine=self.me in wanted.members,
         )
         log.info("epoch %d is in force (%s)", wanted.epoch, wanted.config[:12])
+        self.is_in_step.set()
         faults.reach("group.swapped")
         self._station.agent.wake()
         self._news.set()
@@ -447,6 +454,7 @@ class Membership:
                 log.warning("the group's configuration cannot be put in force here: %s", error)
             self._trouble = str(error)
             self._diary.note("cannot_catch_up", epoch=wanted.epoch, why=str(error))
+            self.is_in_step.set()
             self._news.set()
             return False
         return True

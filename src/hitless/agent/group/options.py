@@ -46,7 +46,6 @@ class GroupSettings(BaseModel):
     timeout: Annotated[Seconds, Field(gt=0)] | None = Field(
         None, description="for one question to the place where it meets; a quarter of the lease if unset"
     )
-    metrics: str | None = Field(None, description="host:port where Prometheus may scrape the group's state")
 
     @model_validator(mode="after")
     def _is_in_proportion(self) -> GroupSettings:

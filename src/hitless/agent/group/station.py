@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from hitless.agent.agent import Agent
 from hitless.agent.group.document import Document
+from hitless.agent.notifications.settings import Notifications
 from hitless.agent.plugins import Plugins
 from hitless.change import Refused
 from hitless.config import plain
@@ -28,10 +29,17 @@ from hitless.live.threads import in_thread
 class Station:
     """Owned by the member's event loop. Steps come one after the other."""
 
-    def __init__(self, agent: Agent, plugins: Plugins, folder: Path) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        plugins: Plugins,
+        folder: Path,
+        notifications: Notifications = Notifications(),  # noqa: B008 - frozen
+    ) -> None:
         self.agent: Final = agent
         self._plugins: Final = plugins
         self._folder: Final = folder
+        self._notifications: Final = notifications
         self._hosted: Hosted[Any] | None = None
         self._lifetime: Final = Lifetime()
         self.prepared: int | None = None
@@ -54,7 +62,7 @@ class Station:
                 "config_invalid", f"the configuration cannot be read: {error}", invalid=True
             ) from error
         running = await in_thread(
-            lambda: document.running(self._folder, self._plugins), f"check epoch {epoch}"
+            lambda: document.running(self._folder, self._plugins, self._notifications), f"check epoch {epoch}"
         )
         await self._runtime.prepare(json.dumps(plain(running)), timeout_s)
         self.prepared, self.is_settled = epoch, False

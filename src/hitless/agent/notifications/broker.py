@@ -230,9 +230,10 @@ class _Publishing:
     def send(self, messages: Sequence[Outgoing]) -> None:
         for each in messages:
             properties = {**(each.properties or {}), "delivery_mode": PERSISTENT}
-            named = {key: properties.pop(key, None) for key in NAMED}
+            named = {key: properties.pop(key) for key in NAMED if properties.get(key) is not None}
+            body = each.body.encode() if isinstance(each.body, str) else each.body
             message = self._channel.prepare_message(
-                each.body, headers=dict(each.headers or {}), properties=properties, **named
+                body, headers=dict(each.headers or {}), properties=properties, **named
             )
             extra = {"mandatory": each.mandatory} if self._confirm else {}
             self._channel.basic_publish(

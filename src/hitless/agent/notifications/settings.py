@@ -93,3 +93,25 @@ def read_notifications(
 
 def watched_files(settings: NotificationSettings) -> Sequence[Path]:
     return definition_files([*settings.meters, *settings.events])
+
+
+def together(
+    named: Sequence[tuple[str, NotificationSettings]],
+    *,
+    plugins: Plugins | None,
+    allow_writable: bool = False,
+) -> Notifications:
+    """Those of several `agent.toml` as one. Raises ConfigError, with the problems of all of them."""
+    found = Notifications()
+    problems: list[Problem] = []
+    for where, settings in named:
+        try:
+            read = read_notifications(settings, plugins=plugins, allow_writable=allow_writable, where=where)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        listeners = {**found.listeners, **read.notifications.listeners}
+        found = Notifications(listeners=listeners, conversion=read.notifications.conversion)
+    if problems:
+        raise ConfigError(problems)
+    return found

@@ -129,6 +129,8 @@ class CommandBalancer:
                 HERE, words, deadline.sooner(self._settings.answer), env={"HITLESS_SERVER": server}
             )
         except (ExecutorError, DeadlinePassed) as error:
+            if isinstance(error, DeadlinePassed) and deadline.expired:
+                raise
             raise BalancerUnreachable(f"the balancer's command failed: {error}") from error
         if not done.ok:
             said = (done.errors or done.output).strip()[-SAID:] or "it said nothing"

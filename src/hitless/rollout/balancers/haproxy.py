@@ -141,8 +141,8 @@ class HAProxy:
             if forgotten <= restarted:
                 await self._set(server, status, deadline)
                 return None
-        except BalancerUnreachable as error:
-            restarts.silence(error)
+        except (BalancerUnreachable, DeadlinePassed) as error:
+            restarts.silence(BalancerUnreachable(str(error)))
             return None
         raise BalancerError(
             f"somebody else has set {server} at {', '.join(sorted(forgotten))} while it was to {status}"

@@ -74,14 +74,17 @@ class HAProxyInstance:
         Raises:
             BalancerUnreachable: it does not answer, or nothing that can be understood.
         """
-        current, old = await self._processes(deadline)
-        pid = await self._pid(current, deadline)
-        servers = await self._servers(current, deadline)
-        for process in old:
-            for key, row in (await self._servers_of_old(process, deadline)).items():
-                if key in servers and (row.sessions or row.queued):
-                    servers[key] = _together(servers[key], row)
-        return Look(pid, bool(self._is_master), servers)
+        while True:
+            current, old = await self._processes(deadline)
+            pid = await self._pid(current, deadline)
+            servers = await self._servers(current, deadline)
+            for process in old:
+                for key, row in (await self._servers_of_old(process, deadline)).items():
+                    if key in servers and (row.sessions or row.queued):
+                        servers[key] = _together(servers[key], row)
+            if pid == await self._pid(current, deadline):
+                return Look(pid, bool(self._is_master), servers)
+            # Reloaded meanwhile: half of this is of the old process.
 
     async def set(self, key: Key, status: Status, deadline: Deadline) -> None:
         """Set it, in the process that takes new connections: old ones refuse ("Proxy is disabled"), and close a

@@ -148,6 +148,8 @@ class NginxInstance:
                 self._node, words, deadline.sooner(self._settings.answer), stdin=stdin
             )
         except (ExecutorError, DeadlinePassed) as error:
+            if isinstance(error, DeadlinePassed) and deadline.expired:
+                raise
             raise BalancerUnreachable(f"nginx at {self.name} cannot be reached: {error}") from error
         if not done.ok:
             raise BalancerRefused(f"at {self.name}, {_shown(words)} failed: {_said(done)}")

@@ -29,7 +29,7 @@ from hitless.rollout.executors.settings import AnsibleSettings
 KILL_S: Final = 2
 LATE: Final = 124
 """What coreutils' timeout exits with."""
-SPARE_S: Final = 10.0
+SPARE_S: Final = 30.0
 """For ansible to tell us that it has ended the command."""
 SAID: Final = 2000
 ABSENT: Final = "hitless finds no such program"
