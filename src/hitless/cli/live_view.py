@@ -35,9 +35,12 @@ def live_view(answer: Any) -> list[RenderableType]:
                 lines.append(Text(told, style="red"))
     for drain in answer["drains"]:
         lines += live_drain(drain)
-    if listeners := answer.get("reports", {}).get("listeners"):
-        lines.append(_listeners(listeners))
-    return lines
+    return [*lines, *live_reports(answer.get("reports", {}))]
+
+
+def live_reports(reports: Any) -> list[RenderableType]:
+    """What a program adds to its status, as far as it is known here: an agent's listeners."""
+    return [_listeners(reports["listeners"])] if reports.get("listeners") else []
 
 
 def _listeners(listeners: Any) -> RenderableType:

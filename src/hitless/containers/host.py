@@ -55,8 +55,8 @@ class Opening:
     requested_by: str | None = None
     """Who asks, for the journal; the user and the process if not given."""
     recovers: Selection | None = field(default_factory=Selection)
-    """What a killed Hitless has left is put right first; what is selected is about to be stopped or replaced anyway. None: this
-    only looks."""
+    """What a killed Hitless has left is put right first; what is selected is about to be stopped or replaced anyway. A container
+    that is still ending is waited for on closing, so that it can be started again. None: this only looks."""
 
 
 @dataclass(frozen=True, slots=True)
