@@ -8,7 +8,7 @@ server) and idle connections to the server (`http-reuse`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from hitless.change import Deadline, DeadlinePassed
@@ -50,8 +50,8 @@ class HAProxy:
         return found
 
     async def drain(self, server: str, deadline: Deadline) -> None:
-        await self._set(server, "drain", deadline)
-        await self._emptied(server, "drain", deadline)
+        looks = await self._set(server, "drain", deadline)
+        await self._emptied(server, "drain", looks, deadline)
 
     async def maint(self, server: str, deadline: Deadline) -> None:
         """Clients that are bound to a server by a cookie or a stick table get to it while it drains, and not any more
@@ -61,9 +61,9 @@ class HAProxy:
             DrainLate: they are not done when the deadline passes. The server is out.
         """
         before = self._state(server, await self._looks(deadline))
-        await self._set(server, "maint", deadline)
+        looks = await self._set(server, "maint", deadline)
         if before.is_idle:
-            await self._emptied(server, "maint", deadline)
+            await self._emptied(server, "maint", looks, deadline)
 
     async def ready(self, server: str, deadline: Deadline) -> None:
         await self._set(server, "ready", deadline)
@@ -84,28 +84,35 @@ class HAProxy:
         looks = await asyncio.gather(*(each.look(deadline) for each in self._instances))
         return {each.name: look for each, look in zip(self._instances, looks, strict=True)}
 
-    async def _set(self, server: str, status: Status, deadline: Deadline) -> None:
-        """On all instances and in all backends, or on none."""
-        looks = await self._looks(deadline)
-        steps = [
-            (
-                f"{key} at {each.name}",
-                _setter(each, key, status),
-                _setter(each, key, looks[each.name].servers[key].status),
-            )
-            for each in self._instances
-            for key in self._keys(server, looks)
-            if looks[each.name].servers[key].status != status
-        ]
-        await in_step(steps, deadline)
-        after = self._state(server, await self._looks(deadline))
-        if after.status != status:
-            details = "; ".join(f"{name} says {each.detail}" for name, each in after.instances.items())
-            raise BalancerError(f"{server} was set to {status} and is {after.status}: {details}")
+    async def _set(self, server: str, status: Status, deadline: Deadline) -> Mapping[str, Look]:
+        """On all instances and in all backends, or on none; what is so then."""
+        while True:
+            looks = await self._looks(deadline)
+            await in_step(list(self._steps(server, status, looks)), deadline)
+            after = await self._looks(deadline)
+            state = self._state(server, after)
+            if state.status == status:
+                return after
+            if all(after[name].pid == looks[name].pid for name in looks):
+                details = "; ".join(f"{name} says {each.detail}" for name, each in state.instances.items())
+                raise BalancerError(f"{server} was set to {status} and is {state.status}: {details}")
 
-    async def _emptied(self, server: str, status: Status, deadline: Deadline) -> None:
+    def _steps(
+        self, server: str, status: Status, looks: Mapping[str, Look]
+    ) -> Iterator[tuple[str, Act, Act]]:
+        for instance in self._instances:
+            for key in self._keys(server, looks):
+                before = looks[instance.name].servers[key].status
+                if before != status:
+                    back = _setter(instance, key, before)
+                    yield f"{key} at {instance.name}", _setter(instance, key, status), back
+
+    async def _emptied(
+        self, server: str, status: Status, found: Mapping[str, Look], deadline: Deadline
+    ) -> None:
         """Until nothing is left, with an eye on instances that are restarted meanwhile."""
         restarts = Restarts(server, self._told, self._settings.answer)
+        restarts.seen(found)
         cut = None if self._settings.cut_after is None else Deadline.after(self._settings.cut_after)
         while True:
             looks = await self._watched(server, status, restarts, deadline)
