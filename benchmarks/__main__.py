@@ -17,6 +17,7 @@ from benchmarks import (
     memory,
     notifications,
     reload,
+    rollout,
     schema,
     throughput,
 )
