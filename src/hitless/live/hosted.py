@@ -81,7 +81,7 @@ class Hosted(Generic[S]):
         """As `hitless status` shows them."""
         return drains_of(self._service.parts.drains)
 
-    def reports(self) -> dict[str, JSON]:
+    def reports(self) -> dict[str, Any]:
         """What the program adds to its status."""
         return {name: report() for name, report in self._service.runtime.reports.items()}
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hitless.agent.event import Event
 from hitless.agent.publishers.lines import lines
+from hitless.agent.publishers.places import writable
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 from hitless.config import Bytes
@@ -59,6 +60,9 @@ class FilePublisher:
         if self._options.max_bytes and self._would_overflow(len(data)):
             self._rotate()
         self._write(data)
+
+    def reach(self) -> None:
+        writable(self._path)
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
