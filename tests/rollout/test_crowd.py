@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.rollout.crowd import running_crowd
 
-NODES = 24
+NODES = 16
 CPU_PER_NODE_S = 0.5
 MEMORY_PER_NODE_KIB = 1024
 """Several times what was measured: what is caught is work or memory that grows with the square of the nodes."""
