@@ -29,9 +29,9 @@ class Knowledge:
         bounds = []
         if change is not None and change.phase == "arming" and self.has_promised:
             bounds.append(change.at)
-        if change is not None and change.phase == "committed" and change.next.epoch != self.epoch:
+        if change is not None and change.phase == "committed" and change.next.epoch > self.epoch:
             bounds.append(change.at)
-        if assignment is not None and assignment.epoch != self.epoch:
+        if assignment is not None and assignment.epoch > self.epoch:
             bounds.append(assignment.at)
         return min(bounds, default=None)
 
