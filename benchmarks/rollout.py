@@ -3,9 +3,9 @@ tenth.
 
 Each node is a real process that is stopped, waited for until it is gone, and started by commands through the local executor;
 one program answers their probes, and the balancer is a command. Every node is drained, stopped, upgraded, started, probed
-twice, made ready and watched for 100 ms. CPU time is the runner's own, without the commands, with its start; memory is the most that
-it had. Beside it an Ansible playbook runs the same commands with `serial: 10%` on the same nodes: it measures nothing between them,
-keeps no journal and has no balancer.
+twice, made ready and watched for 100 ms. CPU time is the runner's own, with its start and without the commands; memory is
+the most that it had. Beside it an Ansible playbook runs the same commands with `serial: 10%` on the same nodes: it measures
+nothing between them, keeps no journal and has no balancer.
 """
 
 from __future__ import annotations

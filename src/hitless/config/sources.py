@@ -100,6 +100,11 @@ def file_layer(path: Path, text: str, document: Document) -> Layer:
     return Layer(document.data, origin, name, ((path, text.encode()),))
 
 
+RESERVED: Final = ("HITLESS_RUN_DIR", "HITLESS_NODE", "HITLESS_ADDRESS", "HITLESS_SERVER")
+"""Environment variables of ours that are no settings: where sockets are, and what a rollout tells its commands, which may start
+services."""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """Environment variables: `drain.timeout` is `HITLESS_DRAIN_TIMEOUT`. An unknown one with the prefix is an error.
@@ -109,7 +114,7 @@ class Environment:
 
     prefix: str = "HITLESS"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    reserved: Collection[str] = ("HITLESS_RUN_DIR",)
+    reserved: Collection[str] = RESERVED
     elsewhere: Collection[str] = ("HITLESS_DB_",)
 
     def layer(self, model: type[BaseModel]) -> Layer:
