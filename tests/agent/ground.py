@@ -9,6 +9,7 @@ from typing import Any
 
 from hitless.agent.agent import Agent
 from hitless.agent.definition import Definition, PollingSource, Retry, Route, Sink
+from hitless.agent.event import Event
 from hitless.agent.plugins import DISCOVERY, POLLSTER, PUBLISHER, Plugins
 from hitless.agent.polling.pollster import Poll, Pollster
 from hitless.agent.publishers.url import PublisherUrl
@@ -70,6 +71,7 @@ class Kept:
         self.url = url.text
         self.lock = threading.Condition()
         self.samples: list[Sample] = []
+        self.events: list[Event] = []
         self.batches: list[int] = []
         self.opened = self.closed = 0
         self.refusals = 0
@@ -92,6 +94,10 @@ class Kept:
             self.samples += samples
             self.batches.append(len(samples))
             self.lock.notify_all()
+
+    def publish_events(self, events: Sequence[Event]) -> None:
+        with self.lock:
+            self.events += events
 
     async def has(self, count: int) -> None:
         """Wait for so many samples."""
@@ -128,8 +134,8 @@ class Ground:
         assert self.let_go.wait(DEADLINE_S)
         return []
 
-    def agent(self, running: Running) -> Agent:
-        return Agent(running, plugins=self.plugins, clock=self.clock)
+    def agent(self, running: Running, **more: Any) -> Agent:
+        return Agent(running, plugins=self.plugins, clock=self.clock, **more)
 
     def one(self, url: str) -> Kept:
         """The publisher of this URL, of which there was only ever one."""

@@ -12,6 +12,7 @@ from tests.agent.test_formats import POLLING, written
 
 from hitless.agent.checking import Check, check
 from hitless.agent.plugins import BUILT_IN, DISCOVERY, POLLSTER, PluginError, Plugins
+from hitless.agent.polling.discovery import Discovery
 from hitless.agent.polling.pollster import Poll, Pollster, pollster
 from hitless.agent.reading import read
 
@@ -88,11 +89,11 @@ def test_patterns_and_sinks_without_use_are_warned_of(tmp_path: Path) -> None:
 
 
 def test_everything_that_comes_with_hitless_can_be_loaded() -> None:
-    plugins = Plugins()
+    plugins, kinds = Plugins(), {POLLSTER: Pollster, DISCOVERY: Discovery}
     for group in BUILT_IN:
         for name in BUILT_IN[group]:
             found = plugins.load(group, name)
-            assert isinstance(found, Pollster) if group == POLLSTER else callable(found)
+            assert isinstance(found, kinds[group]) if group in kinds else callable(found)
 
 
 @pytest.fixture

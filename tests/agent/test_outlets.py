@@ -10,7 +10,8 @@ import pytest
 from tests.agent.ground import DEADLINE_S, Kept
 
 from hitless.agent.definition import Retry
-from hitless.agent.publishers.outlet import Outlet, SharedPublisher
+from hitless.agent.publishers.outlet import Outlet
+from hitless.agent.publishers.shared import SharedPublisher
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 
@@ -39,7 +40,15 @@ async def new(kept: Kept, counts: Counter[str]) -> AsyncIterator[New]:
         buffer: int = 100, batch_size: int = 10, attempts: int = 3, flush_s: float = DEADLINE_S
     ) -> Outlet:
         retry = Retry(attempts=attempts, first=0.001, longest=0.002)
-        return Outlet(shared, counts, buffer=buffer, batch_size=batch_size, retry=retry, flush_s=flush_s)
+        return Outlet(
+            shared.publish,
+            counts,
+            name="kept",
+            buffer=buffer,
+            batch_size=batch_size,
+            retry=retry,
+            flush_s=flush_s,
+        )
 
     yield new
     kept.gate.set()
@@ -109,4 +118,4 @@ async def test_closing_ends_even_if_the_publisher_hangs_and_says_what_is_lost(
     async with asyncio.timeout(DEADLINE_S):
         await outlet.aclose()
     assert counts == Counter(offered=15, failed=15)
-    assert "15 samples are lost" in caplog.text
+    assert "15 are lost" in caplog.text

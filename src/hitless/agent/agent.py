@@ -13,15 +13,21 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Final
 
-from hitless.agent.definition import PollingSource, Route
-from hitless.agent.plugins import PUBLISHER, Plugins
+from hitless.agent.definition import EVENT_PREFIX, Route, Transformer
+from hitless.agent.event import Event
+from hitless.agent.generation import Entered, Generation
+from hitless.agent.plugins import PUBLISHER, TRANSFORMER, Plugins
 from hitless.agent.polling.clock import Clock, SystemClock
+from hitless.agent.polling.partition import Everything, Partition
 from hitless.agent.polling.poller import Poller
-from hitless.agent.publishers.outlet import Outlet, SharedPublisher
+from hitless.agent.publishers.outlet import Outlet
+from hitless.agent.publishers.shared import SharedPublisher
 from hitless.agent.publishers.url import PublisherUrl
-from hitless.agent.routing import Router
+from hitless.agent.routing import Router, Way
 from hitless.agent.running import DefinitionFiles, OutletSpec, PublisherSpec, Running
+from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
+from hitless.agent.transformers.chain import Chain
 from hitless.change import Deadline, DeadlinePassed, Outcome
 from hitless.config import Source
 from hitless.live import Each, EachKey, Limits, Needs, Runtime, Setting, Timeouts, Triggers
@@ -42,18 +48,26 @@ class Agent:
         plugins: Plugins | None = None,
         name: str | None = None,
         clock: Clock | None = None,
+        partition: Partition = Everything(),  # noqa: B008 - stateless
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self.plugins: Final = plugins or Plugins()
         self.tally: Final = Tally()
         self.runtime: Final = Runtime(Running, name=name, limits=limits, overdue="wait")
         self._source: Final = source
-        self._poller: Final = Poller(self._enter, self.plugins, self.tally, clock or SystemClock())
+        self._poller: Final = Poller(
+            self.enter, self.plugins, self.tally, clock or SystemClock(), partition=partition
+        )
         self._polling: asyncio.Task[None] | None = None
         self._declare()
 
-    async def start(self, triggers: Triggers = Triggers()) -> Outcome:  # noqa: B008 - frozen
-        """Open the publishers and begin to poll.
+    async def start(
+        self,
+        triggers: Triggers = Triggers(),  # noqa: B008 - frozen
+        *,
+        polls: bool = True,
+    ) -> Outcome:
+        """Open the publishers and begin to poll; with `polls=False`, not before `begin` is called.
 
         Raises:
             StartFailed: the definition is not valid, or a publisher cannot be opened.
@@ -62,9 +76,31 @@ class Agent:
             outcome = await self.runtime.start(settings=self._source, triggers=triggers)
         else:
             outcome = await self.runtime.start(self._source, triggers=triggers)
-        self._poller.arrange(self.runtime.settings.definition.polling)
-        self._polling = asyncio.create_task(self._poller.run(), name="poller")
+        if polls:
+            self.begin()
         return outcome
+
+    def begin(self, due: Mapping[str, float] | None = None) -> None:
+        """Poll. `due` is what `leave_off` of another agent gave: its due times go on here, none left out and none twice."""
+        self._poller.arrange(self.runtime.settings.definition.polling, due)
+        self._polling = asyncio.create_task(self._poller.run(), name="poller")
+
+    async def leave_off(self) -> dict[str, float]:
+        """Poll no more; polls that have begun go on. When each source would have been due next, for another agent on this
+        machine, in this process or another one (`begin`).
+        """
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            polling.cancel()
+            await asyncio.wait({polling})
+        return self._poller.due()
+
+    def enter(self, name: str = "poll") -> Entered:
+        """`async with agent.enter() as generation`: the pipelines that are in force, for as long as they are needed.
+
+        `name` is shown by `hitless status` while the generation drains.
+        """
+        return _Entered(self.runtime, name)
 
     async def reload(self, running: Running | None = None, *, requested_by: str = "a call") -> Outcome:
         """Read the files again (or take `running`) and change what differs. Raises ChangeInProgress."""
@@ -72,18 +108,12 @@ class Agent:
 
     async def stop(self) -> None:
         """Poll no more, let ticks end that have begun, flush and close everything."""
-        polling, self._polling = self._polling, None
-        if polling is not None:
-            polling.cancel()
-            await asyncio.wait({polling})
-            try:
-                await Deadline.after(STOP_S).wait(self._poller.idle(), "polls did not end")
-            except DeadlinePassed:
-                self.tally.polls["timeouts"] += 1
+        await self.leave_off()
+        try:
+            await Deadline.after(STOP_S).wait(self._poller.idle(), "polls did not end")
+        except DeadlinePassed:
+            self.tally.polls["timeouts"] += 1
         await self.runtime.stop()
-
-    def _enter(self) -> _Generation:
-        return _Generation(self.runtime)
 
     def _declare(self) -> None:
         runtime, plugins, tally = self.runtime, self.plugins, self.tally
@@ -103,39 +133,79 @@ class Agent:
             spec: Annotated[OutletSpec, Each()],
             key: Annotated[str, EachKey()],
             publisher: Annotated[SharedPublisher, Needs("publisher", key_from="each.publisher")],
-        ) -> AsyncIterator[Outlet]:
-            made = Outlet(
-                publisher,
+        ) -> AsyncIterator[Outlet[Any]]:
+            made: Outlet[Any] = Outlet(
+                publisher.publish_events if spec.events else publisher.publish,
                 tally.outlet(key),
+                name=publisher.name,
                 buffer=spec.buffer,
                 batch_size=spec.batch_size,
                 retry=spec.retry,
+                when_full=spec.when_full,
             )
             yield made
             await made.aclose()
 
+        @runtime.resource(per="chains", adopt=Chain.adopt)
+        async def chain(
+            specs: Annotated[tuple[Transformer, ...], Each()], key: Annotated[str, EachKey()]
+        ) -> Chain[Sample]:
+            return Chain.of(key, specs, lambda name: plugins.load(TRANSFORMER, name))
+
         @runtime.resource
-        def router(
+        async def router(
             routes: Annotated[dict[str, Route], Setting("definition.samples")],
             ways: Annotated[dict[str, tuple[str, ...]], Setting("ways")],
-            outlets: Annotated[Mapping[str, Outlet], Needs("outlet")],
-        ) -> Router:
-            return Router(routes, ways, outlets)
+            chains: Annotated[Mapping[str, Chain[Sample]], Needs("chain")],
+            outlets: Annotated[Mapping[str, Outlet[Any]], Needs("outlet")],
+        ) -> AsyncIterator[Router[Sample]]:
+            made = Router(
+                routes,
+                {
+                    sink: Way(chains.get(sink), tuple(outlets[each] for each in ways[sink]))
+                    for sink in _sinks(routes)
+                },
+            )
+            made.acquire()
+            yield made
+            made.release()  # before the outlets close, for they were needed to build it
+
+        @runtime.resource
+        async def event_router(
+            routes: Annotated[dict[str, Route], Setting("definition.events")],
+            ways: Annotated[dict[str, tuple[str, ...]], Setting("ways")],
+            outlets: Annotated[Mapping[str, Outlet[Any]], Needs("outlet")],
+        ) -> Router[Event]:
+            to: dict[str, Way[Event]] = {
+                sink: Way(None, tuple(outlets[each] for each in ways[EVENT_PREFIX + sink]))
+                for sink in _sinks(routes)
+            }
+            return Router(routes, to)
 
         @runtime.on_change()
         async def arrange(_: Running, new: Running) -> None:
-            self._poller.arrange(new.definition.polling)
+            if self._polling is not None:
+                self._poller.arrange(new.definition.polling)
 
 
-class _Generation:
-    """A lease on a whole generation, for the poller."""
+def _sinks(routes: Mapping[str, Route]) -> set[str]:
+    return {sink for route in routes.values() for sink in route.sinks}
 
-    def __init__(self, runtime: Runtime[Running]) -> None:
-        self._lease: Final = runtime.action("poll")
 
-    async def __aenter__(self) -> tuple[Mapping[str, PollingSource], Router]:
+class _Entered:
+    """A lease on a whole generation."""
+
+    def __init__(self, runtime: Runtime[Running], name: str) -> None:
+        self._lease: Final = runtime.action(name)
+
+    async def __aenter__(self) -> Generation:
         snapshot: Any = await self._lease.__aenter__()
-        return snapshot.settings.definition.polling, snapshot.get("router")
+        return Generation(
+            snapshot.number,
+            snapshot.settings.definition,
+            snapshot.get("router"),
+            snapshot.get("event_router"),
+        )
 
     async def __aexit__(self, *exc: Any) -> None:
         await self._lease.__aexit__(*exc)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hitless.agent.definition import Transformer
 from hitless.agent.filters import Filter
 from hitless.agent.plugins import DISCOVERY, POLLSTER, PUBLISHER, TRANSFORMER, PluginError, Plugins
 from hitless.agent.polling.pollster import Pollster
+from hitless.agent.publishers.publisher import takes_events
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.reading import Reading
+from hitless.agent.transformers.transformer import BadParameters
 from hitless.config import KeyPath, Problem
 
 
@@ -37,12 +40,15 @@ def _problems(reading: Reading, plugins: Plugins) -> Iterator[tuple[KeyPath, str
     ):
         for name, sink in sinks.items():
             for index, url in enumerate(sink.publishers):
-                if (complaint := publisher_complaint(url, plugins)) is not None:
+                complaint = publisher_complaint(url, plugins, events=kind == "event_sinks")
+                if complaint is not None:
                     yield (kind, name, "publishers", index), complaint
             for index, each in enumerate(sink.transformers):
-                yield from _loaded(
-                    plugins, TRANSFORMER, each.name, (kind, name, "transformers", index, "name")
-                )
+                at: KeyPath = (kind, name, "transformers", index)
+                if kind == "event_sinks":
+                    yield at, "events are not transformed; remove it"
+                else:
+                    yield from _transformer(plugins, each, at)
 
 
 def _polling(reading: Reading, plugins: Plugins, name: str) -> Iterator[tuple[KeyPath, str]]:
@@ -84,14 +90,26 @@ def _loaded(plugins: Plugins, group: str, name: str, at: KeyPath) -> Iterator[tu
         yield at, str(error)
 
 
-def publisher_complaint(url: str, plugins: Plugins) -> str | None:
-    """Why there can be no publisher for this URL, or None."""
+def _transformer(plugins: Plugins, each: Transformer, at: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """By making one: that opens nothing."""
+    try:
+        plugins.load(TRANSFORMER, each.name)(each.parameters)
+    except PluginError as error:
+        yield (*at, "name"), str(error)
+    except BadParameters as error:
+        yield (*at, "parameters", *error.path), str(error)
+    except (ValueError, TypeError) as error:
+        yield (*at, "parameters"), str(error)
+
+
+def publisher_complaint(url: str, plugins: Plugins, *, events: bool = False) -> str | None:
+    """Why there can be no publisher of samples (or of events) for this URL, or None."""
     try:
         parsed = PublisherUrl.parse(url)
-        plugins.load(PUBLISHER, parsed.scheme)(parsed)
+        publisher = plugins.load(PUBLISHER, parsed.scheme)(parsed)
     except (PluginError, ValueError) as error:
         return str(error)
-    return None
+    return f"{parsed.scheme}:// takes no events" if events and not takes_events(publisher) else None
 
 
 def _warnings(reading: Reading, plugins: Plugins) -> Iterator[tuple[KeyPath, str]]:

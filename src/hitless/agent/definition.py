@@ -6,7 +6,7 @@ It is what every file format is read into, and what a change compares. Names are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +17,12 @@ BATCH_SIZE: Final = 500
 RETRY_ATTEMPTS: Final = 5
 RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 30.0
+
+
+WhenFull: TypeAlias = Literal["drop_oldest", "block"]
+
+EVENT_PREFIX: Final = "event:"
+"""Of outlets and pipelines of events, as in Ceilometer: a sink of samples may have the same name."""
 
 
 class Value(BaseModel):
@@ -67,7 +73,9 @@ class Sink(Value):
     """URLs."""
     transformers: tuple[Transformer, ...] = ()
     buffer: int = BUFFER_SIZE
-    """How many samples wait for each publisher; when there are more, the oldest are dropped and counted."""
+    """How many samples wait for each publisher."""
+    when_full: WhenFull = "drop_oldest"
+    """What becomes of more: the oldest are dropped and counted, or who has them waits."""
     batch_size: int = BATCH_SIZE
     """How many a publisher is given at once, at most."""
     retry: Retry = Retry()
@@ -91,7 +99,7 @@ class Definition(Value):
 
     def pipelines(self) -> Iterator[str]:
         """Names as Ceilometer gives them: the source's if the sink has the same one, else `source:sink`."""
-        for prefix, routes in (("", self.samples), ("event:", self.events)):
+        for prefix, routes in (("", self.samples), (EVENT_PREFIX, self.events)):
             for name, route in routes.items():
                 yield from (f"{prefix}{pipeline_name(name, sink)}" for sink in route.sinks)
 

@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from hitless.agent.definition import Definition, PollingSource, Retry, Route, Sink, Transformer
+from hitless.agent.definition import (
+    EVENT_PREFIX,
+    Definition,
+    PollingSource,
+    Retry,
+    Route,
+    Sink,
+    Transformer,
+)
 from hitless.agent.written import (
     CombinedFile,
     CombinedRow,
@@ -119,11 +127,21 @@ class _Draft:
 
     def reading(self) -> Reading:
         if not self.problems:
+            self._check_names()
             self._check_links("samples", "sinks")
             self._check_links("events", "event_sinks")
         if self.problems:
             raise ConfigError(self.problems)
         return Reading(Definition(**self.tables), dict(self.places), tuple(self.files))
+
+    def _check_names(self) -> None:
+        """Pipelines, outlets and counts of events are told from those of samples by this prefix."""
+        for name in self.tables["sinks"]:
+            if name.startswith(EVENT_PREFIX):
+                place = self.places[("sinks", name, "name")]
+                self.problems.append(
+                    place.problem(f"{EVENT_PREFIX} is for sinks of events; name it differently")
+                )
 
     def _check_links(self, routes: str, sinks: str) -> None:
         """Sinks that are not there, and pipelines of one name (as `a:b` to `c` and `a` to `b:c`)."""
@@ -222,6 +240,7 @@ def _sink(row: SinkRow) -> Sink:
             Transformer(name=each.name, parameters=each.parameters or {}) for each in row.transformers or ()
         ),
         buffer=row.buffer,
+        when_full=row.when_full,
         batch_size=row.batch_size,
         retry=Retry(attempts=row.retry.attempts, first=row.retry.first, longest=row.retry.longest),
     )

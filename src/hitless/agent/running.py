@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from hitless.agent.checking import check
-from hitless.agent.definition import Definition, Retry, Sink, Value
+from hitless.agent.definition import EVENT_PREFIX, Definition, Retry, Sink, Transformer, Value, WhenFull
 from hitless.agent.plugins import Plugins
 from hitless.agent.reading import FILES, read
 from hitless.change import digest
@@ -27,8 +27,10 @@ class OutletSpec(Value):
     publisher: str
     """Key of the publisher."""
     buffer: int
+    when_full: WhenFull
     batch_size: int
     retry: Retry
+    events: bool = False
 
 
 class Running(Value):
@@ -37,19 +39,24 @@ class Running(Value):
     """By URL without password."""
     outlets: dict[str, OutletSpec]
     ways: dict[str, tuple[str, ...]]
-    """The outlets of each sink."""
+    """The outlets of each sink; those of events are `event:NAME`."""
+    chains: dict[str, tuple[Transformer, ...]]
+    """Of the sinks that have transformers."""
 
     @classmethod
     def of(cls, definition: Definition) -> Running:
         publishers: dict[str, PublisherSpec] = {}
         outlets: dict[str, OutletSpec] = {}
         ways: dict[str, tuple[str, ...]] = {}
-        for name, sink in definition.sinks.items():
-            made = _outlets(name, sink)
+        sinks = [(name, sink, False) for name, sink in definition.sinks.items()]
+        sinks += [(EVENT_PREFIX + name, sink, True) for name, sink in definition.event_sinks.items()]
+        for name, sink, events in sinks:
+            made = _outlets(name, sink, events=events)
             outlets |= made
             ways[name] = tuple(made)
             publishers |= {publisher_key(url): PublisherSpec(url=url) for url in sink.publishers}
-        return cls(definition=definition, publishers=publishers, outlets=outlets, ways=ways)
+        chains = {name: sink.transformers for name, sink in definition.sinks.items() if sink.transformers}
+        return cls(definition=definition, publishers=publishers, outlets=outlets, ways=ways, chains=chains)
 
 
 def publisher_key(url: str) -> str:
@@ -58,11 +65,16 @@ def publisher_key(url: str) -> str:
     return masked if masked == url else f"{masked}#{digest(url)[:8]}"
 
 
-def _outlets(name: str, sink: Sink) -> dict[str, OutletSpec]:
+def _outlets(name: str, sink: Sink, *, events: bool) -> dict[str, OutletSpec]:
     """A URL that stands twice is given each sample twice, as in Ceilometer."""
     return {
         f"{name} {index} {publisher_key(url)}": OutletSpec(
-            publisher=publisher_key(url), buffer=sink.buffer, batch_size=sink.batch_size, retry=sink.retry
+            publisher=publisher_key(url),
+            buffer=sink.buffer,
+            when_full=sink.when_full,
+            batch_size=sink.batch_size,
+            retry=sink.retry,
+            events=events,
         )
         for index, url in enumerate(sink.publishers)
     }

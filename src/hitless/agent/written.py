@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hitless.agent.definition import BATCH_SIZE, BUFFER_SIZE, Retry
+from hitless.agent.definition import BATCH_SIZE, BUFFER_SIZE, Retry, WhenFull
 from hitless.agent.filters import complaint_of
 from hitless.config import Seconds
 
@@ -101,6 +101,7 @@ class SinkRow(Row):
     transformers: tuple[TransformerRow, ...] | None = None
     publishers: Annotated[tuple[Url, ...], Field(min_length=1)] = Field(description="URLs of publishers")
     buffer: Annotated[int, Field(ge=1)] = BUFFER_SIZE
+    when_full: WhenFull = "drop_oldest"
     batch_size: Annotated[int, Field(ge=1)] = BATCH_SIZE
     retry: RetryRow = RetryRow()
 

@@ -8,7 +8,7 @@ import typer
 
 from hitless import __version__
 from hitless.change import ExitCode
-from hitless.cli import agent, changes, containers, db, demo, looking, serving
+from hitless.cli import agent, changes, containers, db, demo, looking, rollout, serving
 from hitless.cli.output import fail
 from hitless.control import ControlError
 
@@ -37,7 +37,7 @@ def build() -> typer.Typer:
     ) -> None:
         pass
 
-    for group in (serving, changes, looking, containers, db, agent, demo):
+    for group in (serving, changes, looking, containers, db, rollout, agent, demo):
         group.add_to(app)
     return app
 

@@ -5,32 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from hitless.agent.definition import PollingSource
 from hitless.agent.filters import Filter
+from hitless.agent.generation import Enter, Generation
 from hitless.agent.plugins import DISCOVERY, POLLSTER, Plugins
 from hitless.agent.polling.clock import Clock
+from hitless.agent.polling.discovery import Discovery
+from hitless.agent.polling.partition import Everything, Partition, static_group
 from hitless.agent.polling.pollster import Cache, PermanentFailure, Poll, Pollster
 from hitless.agent.polling.schedule import Schedule, Tick
-from hitless.agent.routing import Router
 from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
 from hitless.live.threads import in_thread
 
 log = logging.getLogger(__name__)
-
-
-class Pipelines(Protocol):
-    """One generation of what is to be done, for as long as it is entered."""
-
-    async def __aenter__(self) -> tuple[Mapping[str, PollingSource], Router]: ...
-
-    async def __aexit__(self, *exc: Any) -> None: ...
-
-
-class Enter(Protocol):
-    def __call__(self) -> Pipelines: ...
 
 
 class Poller:
@@ -40,25 +30,42 @@ class Poller:
     2. A pollster whose last call still runs is not called again: that tick of it is skipped, and counted.
     """
 
-    def __init__(self, enter: Enter, plugins: Plugins, tally: Tally, clock: Clock) -> None:
+    def __init__(
+        self,
+        enter: Enter,
+        plugins: Plugins,
+        tally: Tally,
+        clock: Clock,
+        *,
+        partition: Partition = Everything(),  # noqa: B008 - stateless
+    ) -> None:
         self._enter: Final = enter
         self._plugins: Final = plugins
         self._tally: Final = tally
         self._clock: Final = clock
+        self._partition: Final = partition
         self._schedule: Final = Schedule()
         self._changed: Final = asyncio.Event()
         self._ticks: Final[set[asyncio.Task[None]]] = set()
         self._running: Final[set[tuple[str, str]]] = set()
         self._searches: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
+        """By `name://parameter`."""
         self._set_aside: Final[dict[tuple[str, str], set[str]]] = {}
         self._matched: Final[dict[tuple[str, ...], tuple[tuple[str, Pollster], ...]]] = {}
 
-    def arrange(self, sources: Mapping[str, PollingSource]) -> None:
-        """These are to be polled from now on. What was set aside is tried again."""
-        self._schedule.arrange(sources, self._clock.now())
+    def arrange(self, sources: Mapping[str, PollingSource], due: Mapping[str, float] | None = None) -> None:
+        """These are to be polled from now on. What was set aside is tried again.
+
+        `due`: next due times of another poller (`due` of this class), which new timers take over.
+        """
+        self._schedule.arrange(sources, self._clock.now(), due or {})
         self._set_aside.clear()
         self._matched.clear()
         self._changed.set()
+
+    def due(self) -> dict[str, float]:
+        """When each source is due next, in monotonic seconds: the same clock in all processes of a machine."""
+        return self._schedule.due()
 
     async def run(self) -> None:
         """Until cancelled; ticks that have begun go on."""
@@ -78,10 +85,10 @@ class Poller:
 
     async def _tick(self, tick: Tick) -> None:
         at = self._clock.wall() - (self._clock.now() - tick.due)
-        async with self._enter() as (sources, router):
-            source = sources.get(tick.source)
+        async with self._enter() as generation:
+            source = generation.polling.get(tick.source)
             if source is not None:
-                await _Round(self, tick.source, source, router, at).run()
+                await _Round(self, tick.source, source, generation, at).run()
 
     def pollsters(self, source: PollingSource) -> tuple[tuple[str, Pollster], ...]:
         found = self._matched.get(source.meters)
@@ -99,11 +106,13 @@ class Poller:
 class _Round:
     """All pollsters of one source, once."""
 
-    def __init__(self, poller: Poller, name: str, source: PollingSource, router: Router, at: float) -> None:
+    def __init__(
+        self, poller: Poller, name: str, source: PollingSource, generation: Generation, at: float
+    ) -> None:
         self._poller: Final = poller
         self._name: Final = name
         self._source: Final = source
-        self._router: Final = router
+        self._generation: Final = generation
         self._at: Final = at
         self._timeout_s: Final = float(source.timeout or source.interval)
         self._cache: Final = Cache()
@@ -120,7 +129,6 @@ class _Round:
             counts["skipped"] += 1
             return
         running.add(key)
-        counts["polls"] += 1
         work = asyncio.create_task(self._measured(meter, pollster))
         # A call in a thread cannot be broken off: it counts as running until it has really ended.
         work.add_done_callback(lambda _: running.discard(key))
@@ -141,11 +149,15 @@ class _Round:
             log.warning("%s of %s failed: %s: %s", meter, self._name, type(error).__name__, error)
         else:
             counts["samples"] += len(samples)
-            self._router.publish(samples)
+            # Not waited for: the outlets have them, and answer for them.
+            await self._generation.send(samples)
 
     async def _measured(self, meter: str, pollster: Pollster) -> list[Sample]:
         resources = await self._resources(pollster)
         aside = self._poller._set_aside.get((self._name, meter), set())
+        if not resources:
+            return []
+        self._poller._tally.polls["polls"] += 1
         poll = Poll(
             meter=meter,
             source=self._name,
@@ -160,12 +172,22 @@ class _Round:
         return await in_thread(lambda: list(measure(poll)), f"poll {meter}")
 
     async def _resources(self, pollster: Pollster) -> tuple[str, ...]:
-        """Those that the source names and finds; where it says neither, those that the pollster finds by itself."""
-        finders: Iterable[str] = self._source.discovery
-        if not self._source.resources and not self._source.discovery:
-            finders = () if pollster.discovery is None else (pollster.discovery,)
-        found = [await self._discovered(each) for each in finders]
-        return tuple(dict.fromkeys([*self._source.resources, *(one for each in found for one in each)]))
+        """This agent's of those that the source names and finds; where it says neither, of those that the pollster finds."""
+        named, finders = self._source.resources, self._source.discovery
+        if not named and not finders and pollster.discovery is not None:
+            finders = (pollster.discovery,)
+        mine = self._mine(static_group(named), named) if named else []
+        for each in finders:
+            found, group = await self._discovered(each), self._discovery(each).group_id
+            mine += found if group is None else self._mine(group, found)
+        return tuple(dict.fromkeys(mine))
+
+    def _mine(self, group: str, resources: Iterable[str]) -> list[str]:
+        owns = self._poller._partition.owns
+        return [each for each in resources if owns(group, each)]
+
+    def _discovery(self, finder: str) -> Discovery:
+        return Discovery.of(self._poller._plugins.load(DISCOVERY, finder.partition("://")[0]))
 
     async def _discovered(self, finder: str) -> tuple[str, ...]:
         """Looked for once in a round, whoever asks; a search that still goes on is waited for, not begun again."""
@@ -180,8 +202,9 @@ class _Round:
 
     async def _discover(self, finder: str) -> tuple[str, ...]:
         name, _, parameter = finder.partition("://")
-        find: Any = self._poller._plugins.load(DISCOVERY, name)
-        if asyncio.iscoroutinefunction(find):
+        discovery = self._discovery(finder)
+        find: Any = discovery.find
+        if discovery.is_async:
             return tuple(await find(parameter or None))
         return await in_thread(lambda: tuple(find(parameter or None)), f"discover {name}")
 

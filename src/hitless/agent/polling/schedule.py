@@ -49,18 +49,25 @@ class Schedule:
         self._next: Final[dict[str, int]] = {}
         self._heap: list[tuple[float, str]] = []
 
-    def arrange(self, sources: Mapping[str, PollingSource], now: float) -> None:
+    def arrange(
+        self, sources: Mapping[str, PollingSource], now: float, due: Mapping[str, float] | None = None
+    ) -> None:
         """Have a timer for each of these, and for no other. One whose interval and jitter stay, stays as it is.
 
         A new interval counts from the last due time, so that a change neither doubles a poll nor puts one off for longer
-        than the new interval.
+        than the new interval. `due` are due times of another schedule that new timers take over.
         """
+        inherited = due or {}
         for name in [each for each in self._timers if each not in sources]:
             del self._timers[name], self._next[name]
         for name, source in sources.items():
             old = self._timers.get(name)
             jitter = float(source.interval if source.jitter is None else source.jitter)
-            if old is None:
+            if old is None and name in inherited:
+                # No later than one interval from now: that schedule may have had a longer one.
+                first = min(inherited[name], now + source.interval)
+                self._set(name, Timer(source.interval, jitter, first))
+            elif old is None:
                 self._set(name, Timer(source.interval, jitter, now + jitter * spread(name)))
             elif (old.interval_s, old.jitter_s) != (source.interval, jitter):
                 self._set(name, Timer(source.interval, jitter, self._after(name, old, source.interval, now)))
@@ -76,6 +83,10 @@ class Schedule:
     def _set(self, name: str, timer: Timer) -> None:
         self._timers[name] = timer
         self._next[name] = 0
+
+    def due(self) -> dict[str, float]:
+        """When each source is due next."""
+        return {name: self._timers[name].due(number) for name, number in self._next.items()}
 
     @property
     def next_due(self) -> float | None:

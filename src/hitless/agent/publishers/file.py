@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitless.agent.event import Event
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 from hitless.config import Bytes
@@ -48,7 +49,13 @@ class FilePublisher:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
 
     def publish(self, samples: Sequence[Sample]) -> None:
-        data = b"".join(json.dumps(each.to_json()).encode() + b"\n" for each in samples)
+        self._append(samples)
+
+    def publish_events(self, events: Sequence[Event]) -> None:
+        self._append(events)
+
+    def _append(self, items: Sequence[Sample] | Sequence[Event]) -> None:
+        data = b"".join(json.dumps(each.to_json()).encode() + b"\n" for each in items)
         if self._options.max_bytes and self._would_overflow(len(data)):
             self._rotate()
         self._write(data)

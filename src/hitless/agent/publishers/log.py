@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hitless.agent.event import Event
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 
@@ -34,6 +35,10 @@ class LogPublisher:
             log.log(
                 self._level, "sample %s=%g%s resource=%s", each.name, each.volume, each.unit, each.resource
             )
+
+    def publish_events(self, events: Sequence[Event]) -> None:
+        for each in events:
+            log.log(self._level, "event %s id=%s", each.type, each.id)
 
     def close(self) -> None:
         """The log stays open: it is the program's."""

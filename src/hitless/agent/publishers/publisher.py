@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeGuard
 
+from hitless.agent.event import Event
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 
@@ -25,5 +26,16 @@ class Publisher(Protocol):
         """Nothing comes any more. Called once, after the last `publish`."""
 
 
+class EventPublisher(Publisher, Protocol):
+    """A publisher that can be used by sinks of events as well."""
+
+    def publish_events(self, events: Sequence[Event]) -> None:
+        """As `publish`."""
+
+
 Factory: TypeAlias = Callable[[PublisherUrl], Publisher]
 """Checks the URL and its options, opens nothing. Raises ValueError: they are wrong."""
+
+
+def takes_events(publisher: Publisher) -> TypeGuard[EventPublisher]:
+    return callable(getattr(publisher, "publish_events", None))

@@ -1,0 +1,30 @@
+"""Which resources are this agent's to poll, where several agents share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from hitless.change import digest
+
+ID_LENGTH: Final = 16
+
+
+class Partition(Protocol):
+    def owns(self, group_id: str, resource: str) -> bool:
+        """Whether this agent polls the resource now. Called on the event loop, for each resource of each poll: it must be quick.
+
+        `group_id` says who shares it: that of the discovery that found it, or `static_group` of the resources that a source names.
+        """
+
+
+class Everything:
+    """Of an agent that is alone."""
+
+    def owns(self, group_id: str, resource: str) -> bool:  # noqa: ARG002
+        return True
+
+
+def static_group(resources: Iterable[str]) -> str:
+    """The same in every process (Ceilometer's own is not: it hashes with a seed that each process has for itself)."""
+    return f"static-{digest(sorted(resources))[:ID_LENGTH]}"

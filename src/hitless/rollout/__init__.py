@@ -1,0 +1,1 @@
+"""Rolling upgrades of a service's nodes behind a balancer: plan, journal, runner, gates."""
