@@ -37,7 +37,7 @@ class Service:
         self._heartbeat = Heartbeat(
             settings.database,
             service="imagestore",
-            node=f"{settings.node}/{os.getpid()}",
+            node=settings.node,
             release=release.RELEASE,
         )
         self._heartbeat.start()
