@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from hitless.config import Seconds
 
@@ -53,6 +54,17 @@ class SshSettings(_Table):
     persist: Wait = Field(PERSIST_S, description="how long an unused connection stays open")
     output: Limit = Field(OUTPUT_LIMIT, description="bytes that are kept of each of a command's outputs")
     parallel: AtOnce = Field(PARALLEL, description="commands at once")
+
+    @field_validator("ssh")
+    @classmethod
+    def _checks_host_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        said = " ".join(value).lower().replace("=", " ").split()
+        for option, word in pairwise(said):
+            if option.removeprefix("-o") == "stricthostkeychecking" and word in ("no", "off"):
+                raise ValueError(
+                    "the checking of host keys is not switched off here; put the key into known_hosts"
+                )
+        return value
 
 
 class AnsibleSettings(_Table):
