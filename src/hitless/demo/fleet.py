@@ -35,6 +35,7 @@ IMAGEFLEET_NODE = "{name}"
 path = "/healthz"
 
 [drain]
+linger = 1
 timeout = 60
 """
 ROLLOUT_YAML: Final = """\
@@ -44,7 +45,7 @@ releases:
   "2": {{}}
   "3": {{}}
 variables:
-  home: {root}/{{node}}
+  root: {root}
   python: {python}
   install: {install}
 nodes:
@@ -53,20 +54,21 @@ process:
   kind: serve
   name: "{{node}}"
   hitless: ["{{python}}", -m, hitless]
-  environment: {{HITLESS_RUN_DIR: "{{home}}/run", PYTHONDONTWRITEBYTECODE: "1"}}
-  upgrade: ["{{python}}", "{{install}}", "{{release}}", "{{home}}"]
-  installed: [sh, -c, "basename $(readlink {{home}}/current)"]
-  start: [sh, "{start}", "{{home}}"]
+  environment: {{HITLESS_RUN_DIR: "{{root}}/{{node}}/run", PYTHONDONTWRITEBYTECODE: "1"}}
+  upgrade: ["{{python}}", "{{install}}", "{{release}}", "{{root}}/{{node}}"]
+  installed: [sh, -c, "basename $(readlink {{root}}/{{node}}/current)"]
+  start: [sh, "{start}", "{{root}}/{{node}}"]
 health: {{url: "http://{{address}}:{port}/healthz", passes: 2, interval: {interval}}}
 version: {{url: "http://{{address}}:{port}/version", key: release}}
 balancers:
   front: {{kind: haproxy, instances: [{socket}], backends: [{backend}]}}
-database: {{config: "{root}/{first}/releases/{{release}}/hitless-db.toml"}}
+database: {{config: "{operator}/releases/{{release}}/hitless-db.toml"}}
 soak: {soak}
 deadlines: {{drain: {drain}, overall: 3600}}
 """
 FLEET: Final = example() / "fleet"
 INSTALL: Final = (sys.executable, str(FLEET / "install.py"))
+RELEASES: Final = ("1", "2", "3")
 START_S: Final = 60.0
 END_S: Final = 20.0
 
@@ -103,27 +105,34 @@ class Fleet:
         self.root: Final = root
         self.database: Final = database
         """URL, with its driver."""
+        self.operator: Final = root / "operator"
+        """Where whoever changes the database has the releases: their migrations come with them."""
         self.content: Final = root / "content"
         self.nodes: Final = tuple(
             Node(f"n{number}", f"127.0.1.{number}", port, root / f"n{number}")
             for number in range(1, nodes + 1)
         )
 
-    async def install(self, release: str) -> None:
-        """Lay the release on every node, as the one that is started next.
+    async def prepare(self) -> None:
+        """Lay release 1 on every node, and all releases at the operator's.
 
         Raises:
             ServiceFailed: it cannot be.
         """
         self.content.mkdir(exist_ok=True)
+        for home in (self.operator, *(node.home for node in self.nodes)):
+            home.mkdir(parents=True, exist_ok=True)
+            _write(home / "database-url", self.database)
         for node in self.nodes:
-            (node.home / "state").mkdir(parents=True, exist_ok=True)
+            (node.home / "state").mkdir(exist_ok=True)
             self._configure(node)
-        await asyncio.gather(*(ran(*INSTALL, release, str(node.home)) for node in self.nodes))
+        for release in RELEASES:
+            await ran(*INSTALL, release, str(self.operator))
+        await asyncio.gather(*(ran(*INSTALL, RELEASES[0], str(node.home)) for node in self.nodes))
 
     def settings(self, release: str) -> Path:
-        """Of `hitless db` of a release that is installed."""
-        return self.nodes[0].home / "releases" / release / "hitless-db.toml"
+        """Of `hitless db` of a release."""
+        return self.operator / "releases" / release / "hitless-db.toml"
 
     async def start(self) -> None:
         """Start every node, and wait until all of them are healthy.
@@ -138,13 +147,12 @@ class Fleet:
         nodes = "".join(f"  {node.name}: {{address: {node.address}}}\n" for node in self.nodes)
         text = ROLLOUT_YAML.format(
             root=self.root, python=sys.executable, install=FLEET / "install.py", start=FLEET / "start.sh",
-            nodes=nodes.rstrip(), port=self.nodes[0].port, socket=socket, backend=BACKEND, first=self.nodes[0].name,
+            nodes=nodes.rstrip(), port=self.nodes[0].port, socket=socket, backend=BACKEND, operator=self.operator,
             soak=timing.soak, interval=timing.interval, drain=timing.drain,
         )  # fmt: skip
-        path = self.root / "rollout.yaml"
-        path.touch(mode=0o600)
-        path.write_text(text + "".join(f"{key}: {value}\n" for key, value in also.items()))
-        return path
+        return _write(
+            self.root / "rollout.yaml", text + "".join(f"{key}: {value}\n" for key, value in also.items())
+        )
 
     async def releases(self) -> dict[str, str]:
         """What each node says that it runs."""
@@ -163,20 +171,10 @@ class Fleet:
         return "\n".join(f"{log}:\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
 
     def _configure(self, node: Node) -> None:
-        url = node.home / "database-url"
-        url.touch(mode=0o600)
-        url.write_text(self.database)
-        config = node.home / "hitless.toml"
-        config.touch(mode=0o600)
-        config.write_text(
-            NODE_TOML.format(
-                name=node.name,
-                address=node.address,
-                port=node.port,
-                database=self.database,
-                content=self.content,
-            )
+        filled = NODE_TOML.format(
+            name=node.name, address=node.address, port=node.port, database=self.database, content=self.content
         )
+        _write(node.home / "hitless.toml", filled)
 
     async def _start(self, node: Node) -> None:
         await ran("sh", str(FLEET / "start.sh"), str(node.home))
@@ -200,6 +198,13 @@ class Fleet:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.05)
+
+
+def _write(path: Path, text: str) -> Path:
+    """For its owner only: it may hold a password, and what it says is run."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
 
 
 def processes_of(home: Path) -> Iterator[int]:
