@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench soak docs lock clean system-packages
+.PHONY: setup demo test test-glance lint bench soak docs lock clean system-packages
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ lint: setup
 
 soak: setup system-packages
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
+# Two real releases from the package index, on python 3.11; GLANCE_VENVS=FOLDER keeps their venvs.
+test-glance: setup system-packages
+	$(BIN)/python -m pytest -m glance tests/glance $(PYTEST_ARGS)
 
 bench: setup
 	BENCH=1 sh requirements/system.sh

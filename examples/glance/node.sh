@@ -33,7 +33,7 @@ case $command in
       glance "$pid_file" "$venv" "$home/glance-api.conf" >>"$home/glance-api.out" 2>&1 </dev/null &
     ;;
   stop) processes >/dev/null && kill "$(cat "$pid_file")" ;;
-  kill) processes >/dev/null && kill -KILL -- "-$(cat "$pid_file")" ;;
+  kill) processes >/dev/null && kill -s KILL -- "-$(cat "$pid_file")" ;;
   gone) if processes >/dev/null; then exit 1; fi ;;
   running) tr '\0' ' ' <"/proc/$(cat "$pid_file")/cmdline" | sed -E 's|.*/([^/]+)/bin/glance-api.*|\1|' ;;
   *) echo "node.sh: there is no command $command" >&2; exit 2 ;;
