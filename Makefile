@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TEST_PROCESSES ?= 3
 
 .PHONY: setup demo test test-glance lint bench soak docs lock clean system-packages
 
@@ -24,8 +25,9 @@ demo: setup
 system-packages:
 	@sh requirements/system.sh
 
+# Tests mostly wait for processes to start and end, so three at a time fill two cores; a file's tests stay together.
 test: setup system-packages
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ BUSY = 0.5
 
 
 def main() -> None:
-    """Run the suites that are named, or all; exit 0 if there was something to measure."""
+    """Run the suites that are named, or all; exit 1 if one of them missed what is promised."""
     arguments = _parser().parse_args()
     options = Options(
         python=arguments.peer_python,
@@ -33,10 +33,14 @@ def main() -> None:
     if os.getloadavg()[0] > BUSY:
         options.note(f"the machine is busy (load average {os.getloadavg()[0]:.2f}): expect spread")
     facts = machine.describe(options.python)
+    missed: list[str] = []
     for name in arguments.suites or SUITES:
         results = asyncio.run(SUITES[name].measure(options))
         files = results.write(arguments.out, machine=facts, command=machine.command())
         print(files[1].read_text())
+        missed += results.missed
+    if missed:
+        sys.exit(f"missed: {'; '.join(missed)}")
 
 
 def _parser() -> argparse.ArgumentParser:

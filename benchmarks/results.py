@@ -22,6 +22,8 @@ class Results:
     skipped: Sequence[str] = ()
     details: Mapping[str, object] = field(default_factory=dict)
     """Raw figures, for the JSON only."""
+    missed: Sequence[str] = ()
+    """What is promised and was not held, a phrase each."""
 
     def write(self, folder: Path, *, machine: Mapping[str, str], command: str) -> list[Path]:
         """Write SUITE.json and SUITE.md; their paths."""
@@ -47,6 +49,8 @@ class Results:
         parts += [f"## {title}\n\n{table(rows)}" for title, rows in self.tables.items()]
         if self.skipped:
             parts.append("Skipped: " + "; ".join(self.skipped) + ".")
+        if self.missed:
+            parts.append("**Missed: " + "; ".join(self.missed) + ".**")
         return "\n\n".join(parts) + "\n"
 
 

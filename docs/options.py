@@ -21,7 +21,7 @@ it says otherwise, every option may change on reload.
 
 Times are seconds, or text such as `"250ms"`, `"20s"`, `"1m30s"`, `"2h"`; sizes are bytes, or `"64KiB"`, `"10MB"`. In the
 environment and in flags a list is written `a,b` or `["a", "b"]`; a flag for a list may be repeated. Tables such as `env` are
-written `KEY=VALUE`.
+written `KEY=VALUE`. `[[notify]]`, a list of tables, stands in the file: see [notifications](notifications.md).
 
 | key | flag | environment | default | meaning |
 |---|---|---|---|---|

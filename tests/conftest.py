@@ -14,7 +14,7 @@ from tests.servers.rabbitmq import RabbitMQ, running_rabbitmq
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """One for all: it takes long to start."""
-    with running_rabbitmq() as server:
+    with running_rabbitmq("rabbitmq_consistent_hash_exchange") as server:
         yield server
 
 

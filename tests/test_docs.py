@@ -34,7 +34,7 @@ def test_every_reason_that_serve_can_give_is_explained() -> None:
     assert given - explained == set()
 
 
-@pytest.mark.parametrize("page", ["serve.md", "config.md"])
+@pytest.mark.parametrize("page", ["serve.md", "config.md", "notifications.md"])
 def test_configuration_examples_are_valid(page: str, tmp_path: Path) -> None:
     for number, block in enumerate(blocks(DOCS / page, "toml")):
         if "app =" not in block:

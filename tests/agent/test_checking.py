@@ -70,13 +70,6 @@ def test_what_cannot_run_is_told_with_its_line(tmp_path: Path, options: dict[str
     assert says in "\n".join(map(str, problems))
 
 
-def test_transformers_are_read_but_told_to_be_missing(ceilometers: dict[str, Path]) -> None:
-    (file,) = ceilometers["9.0.7"].rglob("pipeline/data/pipeline.yaml")
-    told = "\n".join(map(str, check(read([file], allow_writable=True), Plugins()).problems))
-    assert "there is no transformer rate_of_change" in told
-    assert "there is no publisher gnocchi" in told
-
-
 def test_patterns_and_sinks_without_use_are_warned_of(tmp_path: Path) -> None:
     found = checked(tmp_path, meters="[host.*, cpu]")
     assert found.problems == ()

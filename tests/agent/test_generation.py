@@ -10,6 +10,8 @@ from tests.agent.ground import BEGAN, DEADLINE_S, Ground, every, one_sample, run
 from hitless.agent.agent import Agent
 from hitless.agent.definition import Definition, Retry, Route, Sink
 from hitless.agent.event import Event
+from hitless.agent.polling.clock import Clock
+from hitless.agent.polling.schedule import Schedule, Timetable
 from hitless.agent.publishers.receipt import NotTaken
 from hitless.agent.running import Running
 from hitless.agent.sample import Sample
@@ -109,7 +111,10 @@ class Odd:
     def __init__(self) -> None:
         self.groups: set[str] = set()
 
-    def owns(self, group_id: str, resource: str) -> bool:
+    def schedule(self, clock: Clock) -> Timetable:
+        return Schedule()
+
+    def owns(self, group_id: str, resource: str, at: float) -> bool:
         self.groups.add(group_id)
         return int(resource[-1]) % 2 == 1
 

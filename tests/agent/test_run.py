@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ MORE = POLLING + "  - {name: memory, interval: 1, jitter: 0, timeout: 60, meters
 class Process:
     """A running agent and what it says."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.env = {**os.environ, "HITLESS_RUN_DIR": str(folder / "run"), "COLUMNS": "200"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hitless", "agent", "run", "-c", "agent.toml"],
+            [sys.executable, "-m", "hitless", "agent", "run", "-c", "agent.toml", *options],
             cwd=folder,
             env=self.env,
             stderr=subprocess.PIPE,
@@ -124,11 +125,13 @@ def test_a_running_agent_takes_good_files_and_refuses_bad_ones(agent: Process) -
     at = agent.says("agent measuring polls 1 sources")
     write(folder, MORE)
     agent.process.send_signal(signal.SIGHUP)
-    at = agent.says("change committed", "kind='reload'", after=at)
+    at = agent.says("committed kind=reload", after=at)
 
     write(folder, MORE.replace("interval: 1,", "interval: 0,"))
     agent.process.send_signal(signal.SIGHUP)
-    at = agent.says("change rejected", "polling.yaml:2: sources[0].interval: expected more than 0", after=at)
+    at = agent.says(
+        "rejected kind=reload", "polling.yaml:2: sources[0].interval: expected more than 0", after=at
+    )
     refused = agent.ask("reload", "measuring")
     assert refused.returncode == 2
     assert "expected more than 0" in refused.stderr
@@ -140,7 +143,7 @@ def test_a_running_agent_takes_good_files_and_refuses_bad_ones(agent: Process) -
 
     write(folder, MORE)
     told: Any = json.loads(agent.ask("status", "measuring", "--json").stdout)
-    assert told["generation"] == 2
+    assert told["generation"] == 1, "the settings have changed inside the process"
     assert told["applied_hash"] != told["attempted_hash"]
     assert agent.ask("reload", "measuring").returncode == 0
     told = json.loads(agent.ask("status", "measuring", "--json").stdout)
@@ -168,5 +171,68 @@ def test_a_configuration_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> 
     try:
         process.says("agent.toml:2: watch: unknown key; did you mean reload.watch?")
         assert process.process.wait(DEADLINE_S) == 2
+    finally:
+        process.kill()
+
+
+def times(folder: Path) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    return sorted(datetime.fromisoformat(row["timestamp"]).timestamp() for row in rows)
+
+
+def test_new_code_goes_on_at_the_old_ones_due_times_and_no_tick_is_lost_or_doubled(agent: Process) -> None:
+    agent.says("agent measuring polls 1 sources")
+    at = 0
+    for _ in range(3):
+        assert agent.ask("reload", "measuring", "--restart").returncode == 0
+        at = agent.says("agent measuring stopped", after=at)
+    assert agent.end() == 0
+    found = times(agent.folder)
+    assert len(found) >= 3
+    assert [round(each - found[0], 1) for each in found] == list(range(len(found)))
+    assert max(abs(each - found[0] - number) for number, each in enumerate(found)) < 0.05
+
+
+def test_a_killed_process_is_replaced_and_another_one_polls(agent: Process) -> None:
+    at = agent.says("agent measuring polls 1 sources")
+    told: Any = json.loads(agent.ask("status", "measuring", "--json").stdout)
+    (worker,) = [each for row in told["generations"] for each in row["workers"]]
+    os.kill(worker["pid"], signal.SIGKILL)
+    agent.says("agent measuring polls 1 sources", after=at)
+    assert agent.end() == 0
+
+
+def test_files_that_change_are_taken_by_themselves_if_that_is_wanted(tmp_path: Path) -> None:
+    write(tmp_path)
+    with (tmp_path / "agent.toml").open("a") as file:
+        file.write('[reload]\nwatch = true\nsettle = "100ms"\n')
+    process = Process(tmp_path)
+    try:
+        at = process.says("agent measuring polls 1 sources")
+        write_polling(tmp_path, MORE.replace("interval: 1,", "interval: 0,"))
+        at = process.says("rejected kind=reload", after=at)
+        write_polling(tmp_path, MORE)
+        process.says("committed kind=reload", after=at)
+        assert process.end() == 0
+    finally:
+        process.kill()
+
+
+def write_polling(folder: Path, text: str) -> None:
+    (folder / ".polling").write_text(text)
+    (folder / ".polling").chmod(0o644)
+    (folder / ".polling").replace(folder / "polling.yaml")
+
+
+def test_without_a_supervisor_it_takes_files_on_sighup_as_well(tmp_path: Path) -> None:
+    write(tmp_path)
+    process = Process(tmp_path, "--unsupervised")
+    try:
+        at = process.says("agent measuring polls 1 sources")
+        write(tmp_path, MORE)
+        process.process.send_signal(signal.SIGHUP)
+        process.says("change committed", "kind='reload'", after=at)
+        assert process.end() == 0
+        process.says("stopped", "'errors': 0")
     finally:
         process.kill()

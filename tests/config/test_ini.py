@@ -149,3 +149,12 @@ def test_defaults_of_the_model_can_be_referred_to(tmp_path: Path) -> None:
     assert (
         read(tmp_path, "[database]\nconnection = db@$my_ip\n").settings.database.connection == "db@127.0.0.1"
     )
+
+
+def test_references_that_grow_without_measure_are_refused(tmp_path: Path) -> None:
+    """Twenty lines that each refer twice to the next would be a million replacements."""
+    lines = [f"a{number} = $a{number + 1} $a{number + 1}" for number in range(19)]
+    found = refusal(tmp_path, "[DEFAULT]\n" + "\n".join([*lines, "a19 = x", "my_ip = $a0"]) + "\n")
+    assert any("my_ip: its $ references grow to more than 1000 replacements" in line for line in found)
+    (found,) = refusal(tmp_path, f"[database]\nlong = {'x' * 20_000}\nconnection = {'$long ' * 60}\n")
+    assert "database.connection: its $ references grow to more than" in found or "connection: its $" in found

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hitless.config import ConfDirectory, ConfigError, Secret, TomlFile, diff, load
 from hitless.config.masked import masked
-from hitless.config.plain import leaves
+from hitless.config.plain import read
 
 
 class Account(BaseModel):
@@ -64,9 +64,10 @@ def test_neither_the_difference_nor_what_is_kept_shows_a_secret(tmp_path: Path) 
         return Settings.model_validate(data)
 
     old, new = settings("first-secret"), settings("second-secret")
-    shown = json.dumps([each.to_json() for each in diff(old, new)]) + json.dumps(masked(leaves(new)))
+    data, found = read(new)
+    shown = json.dumps([each.to_json() for each in diff(old, new)]) + json.dumps(masked(found, data))
     assert "secret" not in shown
-    assert masked(leaves(new)) == {
+    assert masked(found, data) == {
         "accounts": {
             "a": {"name": "x", "password": "***", "urls": ["db://u:***@h"]},
             "b": {"name": "", "password": "***", "urls": []},

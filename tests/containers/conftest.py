@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.containers.engines import KINDS, PrivateEngine, missing, private
+from tests.containers.engines import KINDS, PrivateEngine, bridged, missing, private
 from tests.containers.hitless_cli import Operator
 
 pytestmark = pytest.mark.root
@@ -32,6 +32,24 @@ def started(kind: str) -> Iterator[PrivateEngine]:
     assert lacks is None, lacks
     with private(kind) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def bridged_docker() -> Iterator[PrivateEngine]:
+    with bridged("docker") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def bridged_podman() -> Iterator[PrivateEngine]:
+    with bridged("podman") as engine:
+        yield engine
+
+
+@pytest.fixture(params=KINDS)
+def networked(request: pytest.FixtureRequest) -> PrivateEngine:
+    """Either engine with networks of its own."""
+    return request.getfixturevalue(f"bridged_{request.param}")
 
 
 @pytest.fixture(params=KINDS)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +52,8 @@ class PrivateEngine:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     options: tuple[str, ...] = ()
-    made: list[str] = field(default_factory=list)
+    namespace: str = ""
+    """Name of the network namespace in which it has networks of its own; empty for none at all."""
 
     @property
     def socket(self) -> Path:
@@ -70,12 +71,21 @@ class PrivateEngine:
         """The engine's own command line."""
         if self.kind == "docker":
             return ["docker", "-H", self.address, *words]
-        return [*self._podman(), *words]
+        return [*self.within(), *self._podman(), *words]
+
+    def within(self) -> list[str]:
+        """What runs a command in its network namespace. Not `ip netns exec`, which hides the cgroups."""
+        return ["nsenter", f"--net=/run/netns/{self.namespace}"] if self.namespace else []
 
     def cli(self, *words: str, check: bool = True, stdin: bytes | None = None) -> str:
         """What the engine's command line says."""
         done = subprocess.run(
-            self.command(*words), capture_output=True, input=stdin, timeout=CLI_S, check=False
+            self.command(*words),
+            capture_output=True,
+            input=stdin,
+            timeout=CLI_S,
+            check=False,
+            cwd=self.folder,
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)}: {done.stderr.decode(errors='replace')}")
@@ -86,17 +96,25 @@ class PrivateEngine:
         with suppress(FileNotFoundError):
             self.socket.unlink()
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(self._daemon(), stdout=log, stderr=log, start_new_session=True)
+            # In its own folder: conmon leaves a file named "oom" where it was started.
+            self.process = subprocess.Popen(
+                self._daemon(), stdout=log, stderr=log, start_new_session=True, cwd=self.folder
+            )
         self._await_answer()
 
     def _daemon(self) -> list[str]:
         if self.kind == "podman":
-            return [*self._podman(), "system", "service", "--time=0", self.address]
+            return [*self.within(), *self._podman(), "system", "service", "--time=0", self.address]
         folder = self.folder
+        bridge = (
+            ("--bip=10.213.0.1/24", "--default-address-pool=base=10.214.0.0/16,size=24")
+            if self.namespace
+            else ("--bridge=none", "--iptables=false")
+        )
         return [
+            *self.within(),
             "dockerd", "--data-root", f"{folder}/d", "--exec-root", f"{folder}/x", "-H", self.address,
-            "--pidfile", f"{folder}/pid", "--bridge=none", "--iptables=false", "--storage-driver=vfs",
-            "--shutdown-timeout=1", *self.options,
+            "--pidfile", f"{folder}/pid", *bridge, "--storage-driver=vfs", "--shutdown-timeout=1", *self.options,
         ]  # fmt: skip
 
     def _podman(self) -> list[str]:
@@ -104,7 +122,7 @@ class PrivateEngine:
         return [
             "podman", "--root", f"{folder}/d", "--runroot", f"{folder}/x", "--tmpdir", f"{folder}/t",
             "--runtime", "runc", "--storage-driver=vfs", "--cgroup-manager=cgroupfs",
-            "--events-backend=file", "--conmon", "/usr/bin/conmon",
+            "--events-backend=file", "--conmon", "/usr/bin/conmon", "--network-config-dir", f"{folder}/nets",
         ]  # fmt: skip
 
     def _await_answer(self) -> None:
@@ -198,7 +216,7 @@ class PrivateEngine:
         return self.get(f"/containers/{name}/json").status_code == 200
 
     def remove(self, *names: str) -> None:
-        self.cli("rm", "-f", *names, check=False)
+        self.cli("rm", "-f", *(("--ignore",) if self.kind == "podman" else ()), *names, check=False)
 
     def logs(self, name: str) -> str:
         answer = self.get(f"/containers/{name}/logs", stdout="true", stderr="true")
@@ -217,11 +235,24 @@ def await_true(question: Callable[[], bool], timeout_s: float = 30.0, *, what: s
 
 
 @contextmanager
-def private(kind: Kind, *options: str) -> Iterator[PrivateEngine]:
+def bridged(kind: Kind) -> Iterator[PrivateEngine]:
+    """The same with bridges and published ports, all of them in a network namespace of its own."""
+    name = f"hc{os.getpid()}-{kind}"
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=CLI_S)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, timeout=CLI_S)
+        with private(kind, namespace=name) as engine:
+            yield engine
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True, timeout=CLI_S)
+
+
+@contextmanager
+def private(kind: Kind, *options: str, namespace: str = "") -> Iterator[PrivateEngine]:
     """A fresh engine with the image `busybox`; everything of it is gone on leaving."""
     # Short, because the paths of Unix sockets are.
     folder = Path(tempfile.mkdtemp(prefix="hc-", dir="/tmp"))
-    engine = PrivateEngine(kind, folder, options=options)
+    engine = PrivateEngine(kind, folder, options=options, namespace=namespace)
     try:
         engine.start()
         engine.load("busybox", busybox_tree())

@@ -50,7 +50,7 @@ class Operator:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        return {**os.environ, "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
 
     def configure(self, text: str) -> None:
         path = self.folder / "containers.toml"
@@ -58,8 +58,16 @@ class Operator:
         path.chmod(0o644)
 
     def run(self, *words: str) -> Said:
+        return self._said(self.words(*words))
+
+    def history(self, *words: str) -> Said:
+        """It needs no engine."""
+        own = ["--state-dir", str(self.folder / "state")]
+        return self._said([sys.executable, "-m", "hitless", "containers", "history", *own, *words])
+
+    def _said(self, words: list[str]) -> Said:
         done = subprocess.run(
-            self.words(*words),
+            words,
             capture_output=True,
             text=True,
             timeout=COMMAND_S,

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.change.documents import DOCS, run_examples
 
 from hitless.containers import FAULTS, REASONS
-from hitless.containers.rules import DrainRule, Rule
+from hitless.containers.rules import AlternateRule, DrainRule, Rule
 
 PAGE = (DOCS / "containers.md").read_text()
 
@@ -20,7 +20,9 @@ def test_the_example_of_the_page_works(tmp_path: Path) -> None:
 
 def test_every_key_reason_and_fault_is_on_the_page() -> None:
     named = set(re.findall(r"`([a-z0-9_.]+)`", PAGE))
-    keys = {*Rule.model_fields, *(f"drain.{key}" for key in DrainRule.model_fields)} - {"drain"}
+    tables = {"drain": DrainRule, "alternate": AlternateRule}
+    inner = {f"{name}.{key}" for name, table in tables.items() for key in table.model_fields}
+    keys = ({*Rule.model_fields} | inner) - set(tables)
     assert keys - named == set()
     assert set(FAULTS) - named == set()
     assert set(REASONS) - {"restarting"} - named == set()

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import cast
 
 import pytest
 from tests.containers.test_parameters import container
@@ -16,7 +15,7 @@ from tests.containers.test_parameters import container
 from hitless.change import Deadline
 from hitless.containers import BalancerDrain, DrainFailed, Engine, HostDrain, HttpDrain
 
-NOBODY = cast(Engine, None)
+NOBODY = Engine(Path("/nobody/listens/here.sock"))
 WRITES = "import os, sys; open(sys.argv[1], 'a').write(os.environ['HITLESS_CONTAINER'] + ' ' + os.environ['HITLESS_STATE'] + ';')"
 
 

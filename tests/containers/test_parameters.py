@@ -235,7 +235,7 @@ def test_what_came_from_the_old_image_is_left_to_the_new_one() -> None:
         HostConfig={"Binds": ["/a:/b"], "Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 1, "Hard": 1}]},
     )  # fmt: skip
     image = {"Env": ["PATH=/bin"], "Cmd": ["serve"], "Labels": {"image": "label"}}
-    body = creation(old, image="glance:2", image_config=image, policy=old.policy)
+    body = creation(old, image="glance:2", image_config=image, policy=old.policy).body
     assert body["Image"] == "glance:2"
     assert body["Env"] == ["COLOUR=blue"]
     assert body["Labels"] == {"team": "x"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 import sys
 import sysconfig
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +16,10 @@ import httpx
 import pytest
 from tests.containers.engines import ONE_BY_DEFAULT, PrivateEngine, await_true
 from tests.containers.hitless_cli import Operator
+from tests.serve.service import write_app
 
 import hitless
 from hitless.load.long import Ending, slow_upload
-from serve.service import write_app
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -66,19 +68,19 @@ def web(engine: PrivateEngine, name: str, public_path: Path) -> Iterator[tuple[s
 
 @pytest.fixture(autouse=True)
 def empty_image(engine: PrivateEngine) -> None:
-    """An image with nothing in it but the directories to mount upon."""
-    import io
-    import tarfile
+    if "empty" not in engine.cli("images", "--format", "{{.Repository}}"):
+        engine.load("empty", empty_tree())
 
-    if "empty" in engine.cli("images", "--format", "{{.Repository}}"):
-        return
+
+def empty_tree() -> bytes:
+    """An image with nothing in it but the directories to mount upon."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
         for directory in ("tmp", "app", "proc", "sys", "dev", "etc"):
             info = tarfile.TarInfo(directory)
             info.type, info.mode = tarfile.DIRTYPE, 0o1777
             tar.addfile(info)
-    engine.load("empty", file.getvalue())
+    return file.getvalue()
 
 
 def answers(url: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hitless.control import ControlClient
+from hitless.control import ControlClient, ControlError
 
 pytestmark = pytest.mark.timeout(600)  # many processes are started, perhaps on a busy machine
 
@@ -190,7 +190,9 @@ def test_reload_is_told_while_an_action_holds_the_old_generation(program: Progra
     (row, _) = program.hitless("history", "volumes", "--json").json
     assert (row["status"], row["drained"]["cut"]) == ("applied", 0)
     assert "applied: generation 3 serves" in program.hitless("rollback", "volumes").out
-    assert "rollback" in program.hitless("history", "volumes").out
+    shown = program.hitless("history", "volumes").out.splitlines()
+    assert shown[0].split()[:3] == ["#", "when", "change"]
+    assert [line.split()[0] for line in shown if " rollback " in line or " reload " in line] == ["3", "2"]
 
 
 def test_what_is_refused_is_told_with_its_exit_code_and_changes_nothing(program: Program) -> None:
@@ -210,7 +212,9 @@ def test_what_is_refused_is_told_with_its_exit_code_and_changes_nothing(program:
     program.write("port = 81\n")
     for command in ("reload", "diff"):
         told = program.hitless(command, "volumes", code=3).err
-        assert "port takes effect in a new process only (it is declared reload=restart)" in told
+        assert "port: 80 → 81: takes effect in a new process only (declared reload=restart)" in told
+    (refused, *_) = program.tell("history")
+    assert [each["key"] for each in refused["plan"]["differences"]] == ["port"]
     assert [row["reason"] for row in program.tell("history")] == [
         "restart_needed",
         "build_failed",
@@ -238,11 +242,9 @@ def test_a_second_change_is_refused_as_busy_and_nobody_there_has_its_own_code(pr
 
 def test_what_only_a_service_of_processes_can_do_is_refused_in_words(program: Program) -> None:
     assert "its own master" in program.hitless("reload", "volumes", "--restart", code=1).err
-    for words in (
-        ("scale", "volumes", "2"),
-        ("stop", "volumes"),
-        ("metrics", "volumes"),
-        ("upgrade", "volumes"),
-    ):
-        assert "there is no method" in program.hitless(*words, code=1).err
+    for method in ("scale", "metrics", "upgrade", "stop"):
+        with pytest.raises(ControlError, match="volumes is a program of its own, not under hitless run: "):
+            program.tell(method)
+    told = program.hitless("stop", "volumes", code=1).err
+    assert f"stop it as it was started (kill -TERM {program.process.pid}, or systemctl stop)" in told
     assert "checked without options" in program.hitless("check", "volumes", "--workers", "2", code=2).err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import suppress
 from typing import Annotated, Any
 
 import pytest
@@ -209,6 +211,68 @@ async def test_two_that_exclude_each_other_are_refused(new: New) -> None:
 
     with pytest.raises(Exception, match="one and two both need port:80 alone"):
         await runtime.start(settings=Settings())
+
+
+@pytest.mark.parametrize("is_async", [False, pytest.param(True, marks=pytest.mark.soak)])
+async def test_while_a_close_hangs_it_is_not_opened_a_second_time(
+    new: New, world: World, is_async: bool
+) -> None:
+    runtime, hung = new(), threading.Event()
+
+    async def shielded() -> None:
+        while not hung.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.to_thread(hung.wait, 0.05)
+
+    def close_sync(thing: Thing) -> None:
+        hung.wait(30)
+        thing.close()
+
+    async def close_async(thing: Thing) -> None:
+        await shielded()
+        thing.close()
+
+    close = close_async if is_async else close_sync
+
+    @runtime.resource(exclusive="port:{port}", timeouts=Timeouts(close_s=0.05), close=close)
+    def listener(port: Annotated[int, Setting("port")], level: Annotated[str, Setting("level")]) -> Listener:
+        assert not world.still_open, "the port is in use"
+        return Listener(world, f"port {port} {level}")
+
+    @runtime.resource(exclusive="other", quiesce=Quiesce())
+    def other(level: Annotated[str, Setting("level")]) -> Other:
+        return Other(World(), level)
+
+    await runtime.start(settings=Settings())
+    outcome = await runtime.reload(Settings(level="debug"))
+    assert (outcome.status, outcome.reason) == (Status.ROLLED_BACK, "undo_failed")
+    assert "the close of listener did not end" in outcome.message
+    assert (
+        "listener needs port:80 alone, and the close of listener, which had it, has hung" in outcome.message
+    )
+    async with runtime.lease(Other) as one:
+        assert one.name == "info", "what is not concerned was opened again"
+    with pytest.raises(Replaced, match="listener was stopped for a change that was taken back"):
+        async with runtime.lease(Listener):
+            pass
+    refused = await runtime.reload(Settings(level="warning"))
+    assert (refused.status, refused.reason) == (Status.REJECTED, "still_open")
+    assert world.opened.total() == 1
+    hung.set()
+    async with asyncio.timeout(30):
+        while world.still_open:  # noqa: ASYNC110 - a thread that nobody waits for
+            await asyncio.sleep(0.01)
+    assert await _applied(runtime, Settings(level="warning"))
+    async with runtime.lease(Listener) as again:
+        assert again.use() == "port 80 warning"
+
+
+async def _applied(runtime: Runtime[Settings], settings: Settings) -> bool:
+    """The loop hears of a thread's end a moment after it."""
+    async with asyncio.timeout(30):
+        while (await runtime.reload(settings)).reason == "still_open":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return runtime.settings == settings
 
 
 def _elsewhere(work: Any) -> asyncio.Task[None]:

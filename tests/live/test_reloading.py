@@ -53,7 +53,7 @@ def test_the_innermost_mark_decides(path: KeyPath, is_restart: bool) -> None:
 async def test_a_program_of_its_own_refuses_what_needs_a_new_process() -> None:
     runtime = Runtime(Settings)
     await runtime.start(settings=Settings(slots=2))
-    with pytest.raises(Refused, match=r"slots, pool\.size takes effect in a new process only"):
+    with pytest.raises(Refused, match=r"slots: 2 → 3; pool\.size: 1 → 2: takes effect in a new process only"):
         runtime.plan(Settings(slots=3, pool=Pool(size=2), level="debug"))
     outcome = await runtime.reload(Settings(slots=3, level="debug"))
     assert (outcome.status, outcome.reason, outcome.exit_code) == ("rejected", "restart_needed", 3)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from pydantic import SecretStr
 from tests.live.conftest import New, Told
 from tests.live.models import Settings, Thing, World
 
@@ -81,6 +82,7 @@ async def test_a_changed_file_is_taken_when_it_is_whole_and_a_bad_one_is_not(
     assert len(told.named("change.rejected")) == 1
 
 
+@pytest.mark.soak  # test_commands has them one by one
 async def test_the_commands_of_serve_work_on_a_live_service(
     new: New, world: World, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,3 +183,29 @@ def test_toml_and_yaml_of_the_same_settings_are_the_same_settings(tmp_path: Path
     for path in (toml, yaml):
         path.chmod(0o600)
     assert load(Settings, TomlFile(toml)).hash == load(Settings, YamlFile(yaml)).hash
+
+
+async def test_the_watch_takes_a_secret_that_was_renewed_in_its_file(new: New, file: Path) -> None:
+    runtime = new()
+    told = Told(runtime)
+    secret = file.parent / "password"
+
+    @runtime.derived
+    def password(password: Annotated[SecretStr, Setting("database.password")]) -> str:
+        return password.get_secret_value()
+
+    def renew(text: str) -> None:
+        draft = file.parent / "password.new"
+        draft.write_text(text)
+        draft.chmod(0o600)
+        draft.rename(secret)
+
+    renew("one")
+    file.write_text(f"database: {{password: 'file:{secret}'}}\n")
+    triggers = Triggers(watch_interval_s=0.05, watch_settle_s=0.0)
+    await runtime.start(YamlFile(file), triggers=triggers)
+    for number, text in enumerate(("two", "three")):
+        renew(text)
+        await told.wait_for("change.committed", number + 2)
+        assert password() == text
+    assert not [event for event in told.events if "two" in str(event) or "three" in str(event)]

@@ -36,7 +36,7 @@ class Box:
 
     name: str = "box"
     retries: Retries = SOON
-    troubles: list[Exception] = field(default_factory=list)
+    troubles: list[BaseException] = field(default_factory=list)
     open: threading.Event = field(default_factory=threading.Event)
     busy: threading.Event = field(default_factory=threading.Event)
     taken: queue.Queue[Notice] = field(default_factory=queue.Queue)
@@ -54,7 +54,7 @@ class Box:
         return self.taken.get(timeout=PATIENCE_S)
 
 
-def opened(*troubles: Exception, **fields: Any) -> Box:
+def opened(*troubles: BaseException, **fields: Any) -> Box:
     box = Box(troubles=list(troubles), **fields)
     box.open.set()
     return box

@@ -110,3 +110,13 @@ def test_pauses_grow_and_are_bounded() -> None:
     retries = Retries(first_s=1.0, longest_s=30.0)
     for failures, longest in ((1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (10_000, 30.0)):
         assert longest / 2 <= retries.pause_s(failures) <= longest
+
+
+def test_a_sink_that_exits_costs_its_notice_and_not_those_that_follow(outbox: Make) -> None:
+    box = opened(SystemExit("enough"))
+    out = outbox(box)
+    out.put(notice(1))
+    out.put(notice(2))
+    assert box.take().change == 2
+    out.close(Deadline.after(PATIENCE_S))
+    assert (out.counts.delivered, out.counts.failed) == (1, 1)

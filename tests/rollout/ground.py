@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import traceback
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import NullPool, create_engine, inspect, text
 from tests.servers.ports import free_port
+
+from hitless.rollout.journal import RolloutRow
+from hitless.rollout.reading import read_rollout
+from hitless.rollout.report import Report, report
+from hitless.rollout.rollouts import Rollouts
+from hitless.rollout.timeouts import ORPHANS_S
+from hitless.schema import Phases, read_settings
+from hitless.schema.database import read_url
+from hitless.serve import faults
+from schema import imagestore
 
 HERE = Path(__file__).parent
 DEADLINE_S = 60.0
@@ -43,6 +56,7 @@ balancers:
     ready: {balancer} ready {{server}}
     maint: {balancer} maint {{server}}
     poll: 50ms
+{balancers}
 soak: 100ms
 {more}
 """
@@ -57,21 +71,20 @@ class Ground:
         self.nodes = {
             f"n{number}": f"127.0.{number // 250 + 1}.{number % 250 + 1}" for number in range(1, nodes + 1)
         }
-        self.balancer = folder / "balancer.json"
-        self.balancer.write_text(json.dumps({name: self._up() for name in self.nodes}))
+        self.balancer = folder / "balancer"
+        self.balancer.mkdir()
+        for name in self.nodes:
+            (self.balancer / f"status-{name}").write_text("ready\n")
         self.environ = {
             **os.environ,
             "PYTHON": sys.executable,
             "FAKE_NODE": str(HERE / "fake_node.py"),
             "HITLESS_TEST_FAULT": str(folder / "fault"),
         }
+        os.environ["PYTHON"], os.environ["FAKE_NODE"] = sys.executable, str(HERE / "fake_node.py")
         for name in self.nodes:
             self.node(name).mkdir()
             (self.node(name) / "release").write_text(release)
-
-    @staticmethod
-    def _up() -> dict[str, Any]:
-        return {"status": "ready", "up": True, "sessions": 0, "queued": 0}
 
     def start(self) -> None:
         for name in self.nodes:
@@ -107,22 +120,60 @@ class Ground:
         except (OSError, ValueError):
             return None
 
-    def write(self, release: str = "2", *, more: str = "", process: str = "", **nodes: str) -> Path:
+    def write(
+        self, release: str = "2", *, more: str = "", process: str = "", balancers: str = "", **nodes: str
+    ) -> Path:
         """The rollout's description."""
         listed = [
             f"  {name}: {{address: {address}, variables: {{folder: {self.node(name)}}}}}"
             for name, address in self.nodes.items()
             if nodes.get(name) != "unlisted"
         ]
-        balancer = f"{sys.executable} -S -E {HERE / 'fake_balancer.py'} {self.balancer}"
+        balancer = f"sh {HERE / 'balancer.sh'} {self.balancer}"
         text = PLAIN.format(
             release=release, port=self.port, nodes="\n".join(listed), ctl=HERE / "nodectl.sh", balancer=balancer,
-            more=more, process=process,
+            more=more, process=process, balancers=balancers,
         )  # fmt: skip
         path = self.folder / "rollout.yaml"
         path.write_text(text)
         path.chmod(0o644)
         return path
+
+    def with_database(self, url: str, **settings: str) -> str:
+        """The image store's migrations, at release 1; returns what the description has to say of it."""
+        imagestore.all_releases(self.folder)
+        path = self.folder / "hitless-db.toml"
+        lines = [
+            f'url = "{url}"',
+            'service = "images"',
+            "[locks]",
+            "timeout = 1",
+            "pause = 0.05",
+            "attempts = 2",
+        ]
+        path.write_text("\n".join((*lines, *(f"[{name}]\n{text}" for name, text in settings.items()))) + "\n")
+        path.chmod(0o644)
+        phases = self.phases()
+        for release in ("1",):
+            phases.expand(release)
+        return "database: {config: hitless-db.toml}"
+
+    def phases(self) -> Phases:
+        settings = read_settings(self.folder / "hitless-db.toml", {}).settings
+        return Phases(settings, self.folder)
+
+    def sql(self, *statements: str) -> list[tuple[object, ...]]:
+        """The rows of the last statement."""
+        url = self.phases().settings.url.get_secret_value()
+        engine = create_engine(read_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                found = connection.execute(text(statement))
+            return [tuple(row) for row in found] if found.returns_rows else []
+
+    def columns(self) -> set[str]:
+        url = self.phases().settings.url.get_secret_value()
+        return {column["name"] for column in inspect(create_engine(read_url(url))).get_columns("images")}
 
     def command(self, *words: str) -> list[str]:
         verb, *rest = words
@@ -139,6 +190,66 @@ class Ground:
             timeout=DEADLINE_S,
             check=False,
         )
+
+    def rollouts(self, release: str | None = None, *, orphans_s: float = ORPHANS_S) -> Rollouts:
+        """The same within this process."""
+        rollout = read_rollout(self.folder / "rollout.yaml", release=release)
+        return Rollouts(rollout, self.folder / "state", orphans_s=orphans_s)
+
+    def run(self, release: str | None = None) -> RolloutRow:
+        return asyncio.run(self.rollouts(release).run())
+
+    def resume(self) -> RolloutRow:
+        return asyncio.run(self.rollouts().resume())
+
+    def roll_back(self) -> RolloutRow:
+        return asyncio.run(self.rollouts().rollback())
+
+    def last(self) -> RolloutRow | None:
+        return next(iter(asyncio.run(self.rollouts().history(1))), None)
+
+    def status(self) -> Report:
+        found = asyncio.run(self.rollouts().status())
+        assert found is not None
+        return report(*found)
+
+    def killed_at(self, verb: str, count: int) -> bool:
+        """Run, or resume, in a process that kills itself at the `count`th boundary; whether it came to that. At a boundary no
+        command is under way, so nobody has to wait for any to end."""
+        self.kill_at(count)
+        was_killed = self._is_killed(self._forked(verb, orphans_s=0.0))
+        (self.folder / "fault").unlink(missing_ok=True)
+        return was_killed
+
+    def killed_after(self, verb: str, seconds: float) -> bool:
+        """The same, killed from outside after some time."""
+        pid = self._forked(verb)
+        time.sleep(seconds)  # the instant is the point
+        os.kill(pid, signal.SIGKILL)
+        return self._is_killed(pid)
+
+    def _forked(self, verb: str, **options: float) -> int:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(int(DEADLINE_S))
+            code = 1
+            try:
+                faults._file = str(self.folder / "fault")  # it reads the environment when it is imported
+                asyncio.run(getattr(self.rollouts(**options), verb)())
+                code = 0
+            finally:
+                if code:
+                    traceback.print_exc()
+                os._exit(code)
+        return pid
+
+    def _is_killed(self, pid: int) -> bool:
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL
+            return True
+        assert os.WEXITSTATUS(status) == 0
+        return False
 
     def json(self, *words: str) -> Any:
         done = self.hitless(*words, "--json")
@@ -157,9 +268,12 @@ class Ground:
     def was_killed(self) -> bool:
         return not (self.folder / "fault").exists()
 
-    def traffic(self) -> Mapping[str, Mapping[str, Any]]:
-        found: Mapping[str, Mapping[str, Any]] = json.loads(self.balancer.read_text())
-        return found
+    def traffic(self) -> dict[str, str]:
+        """The balancer's word for each node."""
+        return {name: (self.balancer / f"status-{name}").read_text().strip() for name in self.nodes}
+
+    def told_balancer(self) -> list[str]:
+        return (self.balancer / "log").read_text().splitlines()
 
     def releases(self) -> dict[str, str | None]:
         """What runs on each node, by its own last start, and None where nothing runs."""

@@ -10,6 +10,6 @@ def test_every_node_is_drained_stopped_upgraded_started_and_given_traffic_again(
     done = ground.hitless("run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert ground.releases() == dict.fromkeys(ground.nodes, "2")
-    assert {each["status"] for each in ground.traffic().values()} == {"ready"}
+    assert set(ground.traffic().values()) == {"ready"}
     for name in ground.nodes:
         assert ground.actions(name) == ["start 1", "stop", "upgrade 2", "start 2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -10,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hitless.change import Event
+from hitless.serve.logs import Logger
+from hitless.serve.settings import Log
 from serve.clients import Held, fetch, pids, place, reload, tell, write_teller
 from serve.service import Service, running, wait_for, write_app
 
@@ -136,3 +140,16 @@ def test_the_first_lines_say_what_serves_where(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         host, port = service.address
         service.await_log(f"service pid={service.pid} serves app=app:app addresses={host}:{port}")
+
+
+def test_a_value_cannot_pass_for_another_field_or_another_line() -> None:
+    stream = io.StringIO()
+    message = 'it said "no" worker=9\n2026-01-01T00:00:00.000Z warning change committed\x1b[2J'
+    Logger(Log(), stream=stream).event(Event(0.0, "change.rejected", {"change": 1, "message": message}))
+    (line,) = stream.getvalue().splitlines()
+    head, _, told = line.partition(" message=")
+    assert head == "1970-01-01T00:00:00.000Z warning change=1 rejected"
+    assert json.loads(told) == message
+    stream.truncate(0)
+    Logger(Log(), stream=stream).event(Event(0.0, "watch.failed", {"why": 'a"b'}))
+    assert stream.getvalue().rstrip().endswith(r'why="a\"b"')

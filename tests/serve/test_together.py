@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,13 @@ def test_everything_else_takes_new_processes_and_the_plan_says_why(tmp_path: Pat
     with running(tmp_path, workers=2) as service:
         generation = 1
 
-        def expect(why: str, **reload: Any) -> None:
+        def expect(why: str, shows: Sequence[str] = (), **reload: Any) -> None:
             nonlocal generation
             before = pids(service)
             plan = tell(service, "diff")["plan"]
             if not reload:
                 assert (plan["how"], why in plan["why"]) == ("new generation", True), plan
+                assert [each["key"] for each in plan["differences"]] == list(shows) or not shows
             answer = tell(service, "reload", **reload)
             generation += 1
             assert answer["outcome"]["status"] == "applied", answer
@@ -105,13 +106,23 @@ def test_everything_else_takes_new_processes_and_the_plan_says_why(tmp_path: Pat
         expect("slots takes effect in new processes only")
         assert fetch(place(service)).json["slots"] == 2
         write_shop(tmp_path, "v2")
+        write_settings(tmp_path, 'levl = "debug"\n')
+        checked = service.command("check", "hitless")
+        assert (checked.code, "shop.toml:1: levl: unknown key" in checked.err) == (2, True), checked
+        assert "the settings are refused by the code that runs" in service.command("diff").out
         write_settings(tmp_path, level="debug", slots=2)
-        expect(f"code has changed ({tmp_path / 'app.py'})")
+        expect(f"code has changed ({tmp_path / 'app.py'})", shows=["level"])
         assert (fetch(place(service)).json["version"], level(service)) == ("v2", "debug")
         write_settings(tmp_path, level="info", slots=2)
         service.configure(threads=3)
-        expect("threads changed")
+        expect("threads changed", shows=["threads", "level"])
         assert level(service) == "info"
+        assert (tell(service, "rollback")["plan"]["differences"][-1]["key"], level(service)) == (
+            "level",
+            "debug",
+        )
+        generation += 1
+        expect("threads changed", shows=["threads", "level"])
         expect("nothing differs that could change inside the processes")
         write_settings(tmp_path, level="debug", slots=2)
         expect("it was asked for", restart=True)

@@ -136,8 +136,12 @@ class HAProxyServer:
         return None
 
     def _answers(self) -> bool:
-        if self.has_master and not Path(self.master).exists():
-            return False
+        if self.has_master:
+            with socket.socket(socket.AF_UNIX) as connection:
+                try:
+                    connection.connect(self.master)
+                except OSError:
+                    return False
         return self._pid() is not None
 
 

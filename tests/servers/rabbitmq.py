@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +27,26 @@ class RabbitMQ:
     port: int
     folder: Path
     pid: int
+    environ: Mapping[str, str]
+
+    def control(self, *command: str) -> None:
+        """As `rabbitmqctl` does: `close_all_connections`, `stop_app`, `start_app`."""
+        subprocess.run(
+            [*as_account(ACCOUNT), f"{SERVER}/rabbitmqctl", *command],
+            env=dict(self.environ),
+            cwd=self.folder,
+            check=True,
+            capture_output=True,
+            timeout=START_S,
+        )
 
     def url(self, vhost: str = "/") -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{vhost}"
 
 
 @contextmanager
-def running_rabbitmq() -> Iterator[RabbitMQ]:
-    """Started, answering, and stopped at the end."""
+def running_rabbitmq(*plugins: str) -> Iterator[RabbitMQ]:
+    """Started, answering, and stopped at the end; with these of the plug-ins that come with it."""
     server, epmd = tool("rabbitmq-server", "rabbitmq-server", SERVER), tool("epmd", "erlang-base")
     if Path(SERVER, "rabbitmq-server").exists():
         server = f"{SERVER}/rabbitmq-server"  # the one on the path changes the account by itself, and with it the environment
@@ -42,6 +54,8 @@ def running_rabbitmq() -> Iterator[RabbitMQ]:
         folder = Path(path)
         folder.chmod(0o755)
         give(folder, ACCOUNT)
+        (folder / "plugins").write_text(f"[{','.join(plugins)}].\n")
+        (folder / "plugins").chmod(0o644)
         ports = free_port(), free_port(), free_port()
         environ, run = _environ(folder, *ports), as_account(ACCOUNT)
         with (
@@ -53,7 +67,7 @@ def running_rabbitmq() -> Iterator[RabbitMQ]:
             )
             with _ended(process):
                 _wait(ports[0], process, folder / "log")
-                yield RabbitMQ(ports[0], folder, process.pid)
+                yield RabbitMQ(ports[0], folder, process.pid, environ)
 
 
 def _environ(folder: Path, port: int, distribution: int, mapper: int) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Sshd:
 
     def start(self) -> None:
         program = tool("sshd", "openssh-server")
-        with (self.folder / "log").open("ab") as log:
+        with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [program, "-D", "-e", "-f", str(self.folder / "sshd_config")],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,

@@ -16,11 +16,13 @@ from typing import Annotated, Any, Final
 from hitless.agent.definition import EVENT_PREFIX, Route, Transformer
 from hitless.agent.event import Event
 from hitless.agent.generation import Entered, Generation
+from hitless.agent.notifications.conductor import Conductor
 from hitless.agent.plugins import PUBLISHER, TRANSFORMER, Plugins
 from hitless.agent.polling.clock import Clock, SystemClock
 from hitless.agent.polling.partition import Everything, Partition
 from hitless.agent.polling.poller import Poller
 from hitless.agent.publishers.outlet import Outlet
+from hitless.agent.publishers.outlets import outlet_of
 from hitless.agent.publishers.shared import SharedPublisher
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.routing import Router, Way
@@ -28,7 +30,7 @@ from hitless.agent.running import DefinitionFiles, OutletSpec, PublisherSpec, Ru
 from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
 from hitless.agent.transformers.chain import Chain
-from hitless.change import Deadline, DeadlinePassed, Outcome
+from hitless.change import JSON, Deadline, DeadlinePassed, Outcome
 from hitless.config import Source
 from hitless.live import Each, EachKey, Limits, Needs, Runtime, Setting, Timeouts, Triggers
 
@@ -60,6 +62,8 @@ class Agent:
         )
         self._polling: asyncio.Task[None] | None = None
         self._declare()
+        self._listening: Final = Conductor(self.runtime, self.plugins, lambda: self.enter("notifications"))
+        self.runtime.reports["listeners"] = lambda: [*self.listeners()]
 
     async def start(
         self,
@@ -84,6 +88,7 @@ class Agent:
         """Poll. `due` is what `leave_off` of another agent gave: its due times go on here, none left out and none twice."""
         self._poller.arrange(self.runtime.settings.definition.polling, due)
         self._polling = asyncio.create_task(self._poller.run(), name="poller")
+        self._listening.begin()
 
     async def leave_off(self) -> dict[str, float]:
         """Poll no more; polls that have begun go on. When each source would have been due next, for another agent on this
@@ -94,6 +99,28 @@ class Agent:
             polling.cancel()
             await asyncio.wait({polling})
         return self._poller.due()
+
+    def wake(self) -> None:
+        """What the partition says about due times has changed."""
+        self._poller.wake()
+
+    async def catch_up(self) -> None:
+        """Begin all polls that are due; returns when each holds its generation, so that another one may be put in force."""
+        if self._polling is not None:
+            await self._poller.catch_up()
+
+    def arrange(self) -> None:
+        """Poll what the generation says that is in force, from now on."""
+        if self._polling is not None:
+            self._poller.arrange(self.runtime.settings.definition.polling)
+
+    def listeners(self) -> list[JSON]:
+        """Of each listener: its broker, its state, what it holds and what it has taken."""
+        return self._listening.status()
+
+    def taken(self) -> dict[str, JSON]:
+        """Counts of messages by broker, since the agent was made."""
+        return self._listening.counts()
 
     def enter(self, name: str = "poll") -> Entered:
         """`async with agent.enter() as generation`: the pipelines that are in force, for as long as they are needed.
@@ -107,8 +134,9 @@ class Agent:
         return await self.runtime.reload(running, requested_by=requested_by)
 
     async def stop(self) -> None:
-        """Poll no more, let ticks end that have begun, flush and close everything."""
+        """Poll and listen no more, let ticks and batches end that have begun, flush and close everything."""
         await self.leave_off()
+        await self._listening.finish()
         try:
             await Deadline.after(STOP_S).wait(self._poller.idle(), "polls did not end")
         except DeadlinePassed:
@@ -134,15 +162,7 @@ class Agent:
             key: Annotated[str, EachKey()],
             publisher: Annotated[SharedPublisher, Needs("publisher", key_from="each.publisher")],
         ) -> AsyncIterator[Outlet[Any]]:
-            made: Outlet[Any] = Outlet(
-                publisher.publish_events if spec.events else publisher.publish,
-                tally.outlet(key),
-                name=publisher.name,
-                buffer=spec.buffer,
-                batch_size=spec.batch_size,
-                retry=spec.retry,
-                when_full=spec.when_full,
-            )
+            made = await outlet_of(spec, key, publisher, tally.outlet(key))
             yield made
             await made.aclose()
 
@@ -183,9 +203,8 @@ class Agent:
             return Router(routes, to)
 
         @runtime.on_change()
-        async def arrange(_: Running, new: Running) -> None:
-            if self._polling is not None:
-                self._poller.arrange(new.definition.polling)
+        async def arrange(_: Running, __: Running) -> None:
+            self.arrange()  # by what is in force now, which may be newer
 
 
 def _sinks(routes: Mapping[str, Route]) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from hitless.agent.definition import Definition
+from hitless.agent.notifications.settings import Notifications
 from hitless.change import JSON, Difference
 from hitless.config import diff, shown
 
@@ -21,6 +22,7 @@ KINDS: Final[Mapping[str, str]] = {
     "event_sinks": "event sink",
 }
 PUBLISHER: Final = "publisher"
+EVENTS: Final = "how events are made"
 
 
 class Move(StrEnum):
@@ -82,8 +84,13 @@ class Comparison:
         }
 
 
-def compare(old: Definition, new: Definition) -> Comparison:
-    """Every source, sink and publisher of both, once. Order, comments and formats of files make no difference."""
+def compare(
+    old: Definition,
+    new: Definition,
+    *,
+    notifications: tuple[Notifications, Notifications] | None = None,
+) -> Comparison:
+    """Every source, sink, publisher and listener of both, once. Order, comments and formats of files make no difference."""
     rows: list[Row] = []
     for table, kind in KINDS.items():
         rows += _rows(kind, getattr(old, table), getattr(new, table))
@@ -91,7 +98,23 @@ def compare(old: Definition, new: Definition) -> Comparison:
     for url in [*after, *(each for each in before if each not in after)]:
         move = Move.KEPT if url in before and url in after else Move.ADDED if url in after else Move.REMOVED
         rows.append(Row(PUBLISHER, str(shown(url)), move))
+    if notifications is not None:
+        rows += _listening(*notifications)
     return Comparison(tuple(rows))
+
+
+def _listening(old: Notifications, new: Notifications) -> Iterator[Row]:
+    yield from _rows("listener", old.listeners, new.listeners)
+    meters = ({each.name: each for each in side.conversion.meters} for side in (old, new))
+    yield from _rows("meter definition", *meters)
+    # The order of event definitions has a meaning, and they have no names: they are compared as a whole.
+    rest = ({EVENTS: side.conversion.model_copy(update={"meters": ()})} for side in (old, new))
+    before, after = rest
+    if before == after:
+        if after[EVENTS].events:
+            yield Row("notifications", EVENTS, Move.KEPT)
+    else:
+        yield Row("notifications", EVENTS, Move.CHANGED)
 
 
 def _rows(kind: str, old: Mapping[str, BaseModel], new: Mapping[str, BaseModel]) -> Iterator[Row]:

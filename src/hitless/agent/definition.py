@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from hitless.config import Seconds
+from hitless.config import Bytes, Seconds
 
 BUFFER_SIZE: Final = 10_000
 BATCH_SIZE: Final = 500
@@ -19,7 +19,10 @@ RETRY_FIRST_S: Final = 0.5
 RETRY_LONGEST_S: Final = 30.0
 
 
-WhenFull: TypeAlias = Literal["drop_oldest", "block"]
+WhenFull: TypeAlias = Literal["drop_oldest", "block", "spill"]
+Sync: TypeAlias = Literal["always", "second", "never"]
+"""When what is written to a buffer on disk is forced to it. A kill -9 loses nothing with any of them."""
+DISK_SIZE: Final = 100_000_000
 
 EVENT_PREFIX: Final = "event:"
 """Of outlets and pipelines of events, as in Ceilometer: a sink of samples may have the same name."""
@@ -66,6 +69,16 @@ class Retry(Value):
     longest: Seconds = RETRY_LONGEST_S
 
 
+class Disk(Value):
+    """Where a sink's buffers are on disk."""
+
+    path: str
+    """A folder; each of the sink's publishers has one of its own in it."""
+    size: Bytes = DISK_SIZE
+    """Bytes, for each publisher."""
+    sync: Sync = "second"
+
+
 class Sink(Value):
     """Transformers in order, then every publisher."""
 
@@ -75,7 +88,9 @@ class Sink(Value):
     buffer: int = BUFFER_SIZE
     """How many samples wait for each publisher."""
     when_full: WhenFull = "drop_oldest"
-    """What becomes of more: the oldest are dropped and counted, or who has them waits."""
+    """What becomes of more: the oldest are dropped and counted, or who has them waits, or they go to disk."""
+    disk: Disk | None = None
+    """If it is given everything is on disk before it is published; with `spill`, only what does not fit into memory."""
     batch_size: int = BATCH_SIZE
     """How many a publisher is given at once, at most."""
     retry: Retry = Retry()

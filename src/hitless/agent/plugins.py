@@ -11,10 +11,16 @@ POLLSTER: Final = "hitless.pollster"
 DISCOVERY: Final = "hitless.discovery"
 PUBLISHER: Final = "hitless.publisher"
 TRANSFORMER: Final = "hitless.transformer"
+LISTENER: Final = "hitless.listener"
+TRAIT: Final = "hitless.trait"
 
+_POLLING: Final = "hitless.agent.polling"
 _HOST: Final = "hitless.agent.polling.host"
 _PROCESSES: Final = "hitless.agent.polling.processes"
+_PUBLISHERS: Final = "hitless.agent.publishers"
+_TRANSFORMERS: Final = "hitless.agent.transformers"
 _PROBE: Final = "hitless.agent.polling.probe"
+_TRAITS: Final = "hitless.agent.notifications.traits"
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     POLLSTER: {
         "host.cpu.count": f"{_HOST}:cpu_count",
@@ -40,15 +46,53 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "http.status": f"{_PROBE}:status",
         "http.latency": f"{_PROBE}:latency",
         "http.certificate.days": f"{_PROBE}:certificate_days",
+        "prometheus.scrape": f"{_POLLING}.scrape:scrape",
+        "prometheus.up": f"{_POLLING}.scrape:up",
+        "sql.query": f"{_POLLING}.query:query",
+        "container.running": f"{_POLLING}.containers:running",
+        "container.healthy": f"{_POLLING}.containers:healthy",
+        "container.restarts": f"{_POLLING}.containers:restarts",
+        "container.memory.usage": f"{_POLLING}.containers:memory_usage",
+        "container.memory.limit": f"{_POLLING}.containers:memory_limit",
+        "container.cpu.time": f"{_POLLING}.containers:cpu_time",
+        "service.up": f"{_POLLING}.services:up",
+        "service.generation": f"{_POLLING}.services:generation",
+        "service.drift": f"{_POLLING}.services:drift",
+        "service.draining": f"{_POLLING}.services:draining",
+        "service.workers": f"{_POLLING}.services:workers",
     },
-    DISCOVERY: {"local_node": "hitless.agent.polling.local:local_node"},
+    DISCOVERY: {
+        "containers": f"{_POLLING}.containers:containers",
+        "local_node": f"{_POLLING}.local:local_node",
+        "services": f"{_POLLING}.services:services",
+    },
     PUBLISHER: {
-        "file": "hitless.agent.publishers.file:FilePublisher",
-        "log": "hitless.agent.publishers.log:LogPublisher",
-        "prometheus": "hitless.agent.publishers.prometheus:PrometheusPublisher",
-        "sqlite": "hitless.agent.publishers.sqlite:SqlitePublisher",
+        "amqp": f"{_PUBLISHERS}.amqp:AmqpPublisher",
+        "amqps": f"{_PUBLISHERS}.amqp:AmqpPublisher",
+        "file": f"{_PUBLISHERS}.file:FilePublisher",
+        "http": f"{_PUBLISHERS}.web:WebPublisher",
+        "https": f"{_PUBLISHERS}.web:WebPublisher",
+        "log": f"{_PUBLISHERS}.log:LogPublisher",
+        "otlp+http": f"{_PUBLISHERS}.otlp:OtlpPublisher",
+        "otlp+https": f"{_PUBLISHERS}.otlp:OtlpPublisher",
+        "prometheus": f"{_PUBLISHERS}.prometheus:PrometheusPublisher",
+        "sqlite": f"{_PUBLISHERS}.sqlite:SqlitePublisher",
     },
-    TRANSFORMER: {},
+    TRANSFORMER: {
+        "accumulator": f"{_TRANSFORMERS}.aggregation:Accumulator",
+        "aggregator": f"{_TRANSFORMERS}.aggregation:Aggregator",
+        "arithmetic": f"{_TRANSFORMERS}.arithmetic:Arithmetic",
+        "delta": f"{_TRANSFORMERS}.conversions:Delta",
+        "rate_of_change": f"{_TRANSFORMERS}.conversions:RateOfChange",
+        "unit_conversion": f"{_TRANSFORMERS}.conversions:UnitConversion",
+    },
+    LISTENER: {},
+    TRAIT: {
+        "split": f"{_TRAITS}:Split",
+        "bitfield": f"{_TRAITS}:Bitfield",
+        "timedelta": f"{_TRAITS}:TimeDelta",
+        "map": f"{_TRAITS}:Map",
+    },
 }
 
 

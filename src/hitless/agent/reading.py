@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from hitless.agent.definition import (
     EVENT_PREFIX,
     Definition,
+    Disk,
     PollingSource,
     Retry,
     Route,
@@ -128,6 +129,7 @@ class _Draft:
     def reading(self) -> Reading:
         if not self.problems:
             self._check_names()
+            self._check_spills()
             self._check_links("samples", "sinks")
             self._check_links("events", "event_sinks")
         if self.problems:
@@ -142,6 +144,15 @@ class _Draft:
                 self.problems.append(
                     place.problem(f"{EVENT_PREFIX} is for sinks of events; name it differently")
                 )
+
+    def _check_spills(self) -> None:
+        for kind in ("sinks", "event_sinks"):
+            for name, sink in self.tables[kind].items():
+                if sink.when_full == "spill" and sink.disk is None:
+                    place = self.places[(kind, name, "when_full")]
+                    self.problems.append(
+                        place.problem("spill needs a place; give the sink disk: {path: /FOLDER}")
+                    )
 
     def _check_links(self, routes: str, sinks: str) -> None:
         """Sinks that are not there, and pipelines of one name (as `a:b` to `c` and `a` to `b:c`)."""
@@ -241,6 +252,7 @@ def _sink(row: SinkRow) -> Sink:
         ),
         buffer=row.buffer,
         when_full=row.when_full,
+        disk=None if row.disk is None else Disk(**row.disk.model_dump()),
         batch_size=row.batch_size,
         retry=Retry(attempts=row.retry.attempts, first=row.retry.first, longest=row.retry.longest),
     )

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hitless.agent.definition import BATCH_SIZE, BUFFER_SIZE, Retry, WhenFull
+from hitless.agent.definition import BATCH_SIZE, BUFFER_SIZE, DISK_SIZE, Retry, Sync, WhenFull
 from hitless.agent.filters import complaint_of
-from hitless.config import Seconds
+from hitless.config import Bytes, Seconds
 
 LIBERTY_INTERVAL_S: Final = 600
 """What a source of the combined file has if it does not say one."""
@@ -96,12 +96,19 @@ class RetryRow(Row):
     longest: Positive = Retry().longest
 
 
+class DiskRow(Row):
+    path: Annotated[str, Field(pattern="^/")] = Field(description="an absolute path")
+    size: Annotated[Bytes, Field(ge=1_000_000)] = DISK_SIZE
+    sync: Sync = "second"
+
+
 class SinkRow(Row):
     name: Name = Field(description="the name of the sink")
     transformers: tuple[TransformerRow, ...] | None = None
     publishers: Annotated[tuple[Url, ...], Field(min_length=1)] = Field(description="URLs of publishers")
     buffer: Annotated[int, Field(ge=1)] = BUFFER_SIZE
     when_full: WhenFull = "drop_oldest"
+    disk: DiskRow | None = None
     batch_size: Annotated[int, Field(ge=1)] = BATCH_SIZE
     retry: RetryRow = RetryRow()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from hitless.change.plan import Difference
 from hitless.change.wire import JSON
 
 REASON: Final = re.compile(r"[a-z_]+")
@@ -47,15 +48,24 @@ class Refused(Exception):
 
     `reason` is a stable label for metrics and scripts, `message` one lowercase sentence for people,
     `detail` more lines (a traceback, a log). `invalid` says that what was asked for is wrong in itself:
-    exit code 2 instead of 3.
+    exit code 2 instead of 3. `differences`, from a plan: what differed, for the journal and for people.
     """
 
-    def __init__(self, reason: str, message: str, detail: str = "", *, invalid: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        detail: str = "",
+        *,
+        invalid: bool = False,
+        differences: tuple[Difference, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.reason: Final = _checked(reason)
         self.message: Final = message
         self.detail: Final = detail
         self.invalid: Final = invalid
+        self.differences: Final = differences
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from hitless.change.wire import JSON
 
-Kind = Literal["start", "reload", "scale", "rollback", "upgrade", "stop"]
+Kind = Literal["start", "reload", "scale", "rollback", "upgrade", "stop", "restart", "recreate"]
 How = Literal["live", "new generation"]
 
 
@@ -52,6 +52,8 @@ class Plan:
     """Why so, in a phrase."""
     changes_nothing: bool = False
     """Whether there is nothing to do: the change then ends as unchanged, without a prepare."""
+    subject: str = ""
+    """What is changed, where one journal is of many things: a container's name."""
 
     def to_json(self) -> dict[str, JSON]:
         return {
@@ -65,6 +67,7 @@ class Plan:
             "how": self.how,
             "why": self.why,
             "changes_nothing": self.changes_nothing,
+            **({"subject": self.subject} if self.subject else {}),
         }
 
     def lines(self) -> tuple[str, ...]:

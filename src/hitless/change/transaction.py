@@ -224,10 +224,14 @@ class _Attempt(Generic[P]):
         try:
             return self._change.plan(), None
         except Exception as error:  # noqa: BLE001 - a bug in planning must end as a refusal with its traceback
+            refusal = to_refusal(error)
             nowhere = Plan(
-                kind=self._change.kind, from_generation=self.generation, to_generation=self.generation
+                kind=self._change.kind,
+                from_generation=self.generation,
+                to_generation=self.generation,
+                differences=refusal.differences,
             )
-            return nowhere, to_refusal(error)
+            return nowhere, refusal
         finally:
             self._timings["plan"] = time.monotonic() - began
 

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from hitless.change import ExitCode
+from hitless.cli import agent_group
 from hitless.cli.output import console, errors, print_json
 from hitless.config import ConfigError, Problem
 
 if TYPE_CHECKING:
     from hitless.agent.checking import Check
+    from hitless.agent.notifications.settings import Notifications
     from hitless.agent.reading import Reading
 
 Files = Annotated[
     list[str],
     typer.Argument(
-        metavar="FILE...", help="polling.yaml, pipeline.yaml, event_pipeline.yaml, or a directory of them"
+        metavar="FILE...",
+        help="polling.yaml, pipeline.yaml, event_pipeline.yaml, a directory of them, or agent.toml",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -26,6 +29,7 @@ FormatOnly = Annotated[
     bool,
     typer.Option("--format-only", help="do not ask whether pollsters and publishers are installed here"),
 ]
+Config = Annotated[str, typer.Option("--config", "-c", help="configuration file")]
 Writable = Annotated[bool, typer.Option("--allow-writable", help="accept files that others may write")]
 
 
@@ -36,6 +40,7 @@ def add_to(app: typer.Typer) -> None:
     )
     for command in (check, plan, plugins, run):
         group.command()(command)
+    agent_group.add_to(group)
     app.add_typer(group, name="agent")
 
 
@@ -43,13 +48,19 @@ def check(
     files: Files, format_only: FormatOnly = False, allow_writable: Writable = False, as_json: AsJson = False
 ) -> None:
     """Check files by the code that the agent runs, and say all that is wrong."""
-    reading, found = _checked(files, format_only=format_only, allow_writable=allow_writable, as_json=as_json)
+    reading, found, notified = _checked(
+        files, format_only=format_only, allow_writable=allow_writable, as_json=as_json
+    )
     definition = reading.definition
     sizes = {
         "polling sources": len(definition.polling),
         "pipelines": len(list(definition.pipelines())),
         "publishers": len(definition.publishers),
     }
+    if notified.listeners:
+        sizes["listeners"] = len(notified.listeners)
+        sizes["meter definitions"] = len(notified.conversion.meters)
+        sizes["event definitions"] = len(notified.conversion.events)
     if as_json:
         print_json(
             {"valid": True, "hash": reading.hash, "problems": [], "warnings": _json(found.warnings), **sizes}
@@ -69,11 +80,15 @@ def plan(
 ) -> None:
     """Show what going from OLD to NEW would start, replace, leave alone and stop."""
     # What runs already needs no check of its plug-ins: they may be what was just uninstalled.
-    before, _ = _checked([old], format_only=True, allow_writable=allow_writable, as_json=as_json)
-    after, found = _checked([new], format_only=format_only, allow_writable=allow_writable, as_json=as_json)
+    before, _, notified_before = _checked(
+        [old], format_only=True, allow_writable=allow_writable, as_json=as_json
+    )
+    after, found, notified_after = _checked(
+        [new], format_only=format_only, allow_writable=allow_writable, as_json=as_json
+    )
     from hitless.agent.comparison import compare
 
-    comparison = compare(before.definition, after.definition)
+    comparison = compare(before.definition, after.definition, notifications=(notified_before, notified_after))
     if as_json:
         hashes = {"old_hash": before.hash, "new_hash": after.hash}
         print_json({"valid": True, **hashes, "warnings": _json(found.warnings), **comparison.to_json()})
@@ -98,17 +113,31 @@ def plugins(as_json: AsJson = False) -> None:
 
 
 def run(
-    config: Annotated[str, typer.Option("--config", "-c", help="configuration file")] = "agent.toml",
+    config: Config = "agent.toml",
     allow_writable: Writable = False,
+    unsupervised: Annotated[
+        bool, typer.Option("--unsupervised", help="in this process: nobody restarts it or changes its code")
+    ] = False,
 ) -> None:
-    """Poll and publish until SIGTERM; SIGHUP or hitless reload takes the files as they are then."""
+    """Poll and publish until SIGTERM; SIGHUP or hitless reload takes the files, and the code, as they are then."""
     _import()
+    from hitless.agent.group.coordinator import GroupError
     from hitless.agent.main import run as run_agent
+    from hitless.agent.main import supervise
     from hitless.agent.settings import read_settings
     from hitless.live import StartFailed
 
     try:
-        run_agent(read_settings(config, allow_writable=allow_writable), allow_writable=allow_writable)
+        settings = read_settings(config, allow_writable=allow_writable)
+        if unsupervised:
+            run_agent(settings, config, allow_writable=allow_writable)
+            return
+        if settings.group is None:
+            _checked(settings.files, format_only=False, allow_writable=allow_writable, as_json=False)
+        supervise(config, settings, allow_writable=allow_writable)
+    except GroupError as error:
+        errors().print(f"hitless: {error}", markup=False)
+        raise typer.Exit(int(ExitCode.NOBODY)) from error
     except ConfigError as error:
         _tell(error.problems)
         raise typer.Exit(int(ExitCode.INVALID)) from error
@@ -119,21 +148,26 @@ def run(
 
 def _checked(
     paths: Sequence[str], *, format_only: bool, allow_writable: bool, as_json: bool
-) -> tuple[Reading, Check]:
+) -> tuple[Reading, Check, Notifications]:
     """Raises typer.Exit with code 2 when something is wrong, after saying what."""
     _import()
     from hitless.agent.checking import Check, check
+    from hitless.agent.notifications.settings import together
     from hitless.agent.plugins import Plugins
     from hitless.agent.reading import read
+    from hitless.agent.settings import named_by
 
+    plugins = None if format_only else Plugins()
     try:
-        reading = read(paths, allow_writable=allow_writable)
+        named = named_by(paths, allow_writable=allow_writable)
+        reading = read(named.files, allow_writable=allow_writable)
+        notified = together(named.notifications, plugins=plugins, allow_writable=allow_writable)
     except ConfigError as error:
         _refuse(Check(error.problems, ()), as_json=as_json)
-    found = Check((), ()) if format_only else check(reading, Plugins())
+    found = Check((), ()) if plugins is None else check(reading, plugins)
     if found.problems:
         _refuse(found, as_json=as_json)
-    return reading, found
+    return reading, found, notified
 
 
 def _refuse(found: Check, *, as_json: bool) -> NoReturn:

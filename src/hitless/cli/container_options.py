@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -70,9 +70,11 @@ def common(
     )  # fmt: skip
 
 
-def with_common(command: Callable[..., None], model: type[Any] | None = None) -> Callable[..., None]:
+def with_common(
+    command: Callable[..., None], model: type[Any] | None = None, *, without: Collection[str] = ()
+) -> Callable[..., None]:
     """`command(options, **own)` with the shared options before its own, and with `model` one option for each of its
-    keys."""
+    keys that is not `without`."""
     shared = list(inspect.signature(common, eval_str=True).parameters.values())
     own = [
         each
@@ -90,7 +92,7 @@ def with_common(command: Callable[..., None], model: type[Any] | None = None) ->
     if model is None:
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
-    return with_flags(run, model)
+    return with_flags(run, model, without=without)
 
 
 def _with(options: Options, given: Mapping[str, Any]) -> Options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ from rich.table import Table
 from hitless.change import Event
 
 if TYPE_CHECKING:
-    from hitless.containers import ChangeOutcome, Finding, StopOutcome, Target
+    from hitless.containers import ChangeOutcome, Finding, Record, StopOutcome, Target
 
 COLOURS: Final = {
     "clean": "green",
@@ -74,12 +75,13 @@ class View:
             case "container.extended", {"seconds": float(seconds)} if line.until is not None:
                 line.until += seconds
                 line.phase += f" (+{seconds:g} s)"
-            case "container.stopped", {"message": message}:
+            case "container.stopped" | "container.replaced", {"message": message}:
                 line.phase, line.until = str(message), None
                 self._lines.pop(name)
+                return
             case _, {"message": message}:
                 line.phase, line.until = str(message), None
-        if self._live is None and line.phase and event.name != "container.stopped":
+        if self._live is None and line.phase:
             within = "" if line.until is None else f", at most {line.until - now:.0f} s"
             self._console.print(f"{escape(name)}: {escape(line.phase)}{within}")
 
@@ -122,6 +124,28 @@ def print_stop(console: Console, outcome: StopOutcome) -> None:
         console.print(f"  {escape(note)}")
     for line in outcome.log:
         console.print(f"  | {line}", markup=False, style="dim")
+
+
+def print_records(console: Console, rows: Sequence[Record]) -> None:
+    """What was done, one row each, and below it why it was not as it should be."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("when", "container", "command", "outcome", "seconds", "asked by"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        word = row.outcome + (f" ({row.reason})" if row.reason else "") + (" CUT" if row.forced else "")
+        table.add_row(
+            f"{datetime.fromtimestamp(row.at).astimezone():%Y-%m-%d %H:%M:%S}",
+            escape(row.container),
+            row.verb + (f" → {escape(row.image)}" if row.image else ""),
+            word,
+            f"{row.timings['all']:.1f}" if "all" in row.timings else "",
+            escape(row.requested_by),
+            style="red" if row.forced else None,
+        )
+    console.print(table)
+    for row in rows:
+        if row.reason:
+            console.print(f"  {row.message}", markup=False)
 
 
 def print_findings(console: Console, findings: Sequence[Finding], examined: int) -> None:

@@ -10,7 +10,13 @@ import typer
 
 from hitless.change import ExitCode
 from hitless.cli.container_options import Options, with_common
-from hitless.cli.container_view import explained, print_findings, print_outcome, table_of
+from hitless.cli.container_view import (
+    explained,
+    print_findings,
+    print_outcome,
+    print_records,
+    table_of,
+)
 from hitless.cli.output import console, errors, print_json
 from hitless.config.units import parse_seconds
 
@@ -23,6 +29,9 @@ if TYPE_CHECKING:
 
 MISSING = "hitless containers needs {}; install it with: pip install 'hitless[containers]'"
 
+OF_REPLACEMENTS = ("order", "keep_addresses", "alternate")
+"""Parameters that only replacements have."""
+
 Explain = Annotated[
     bool, typer.Option("--explain", help="show what applies to each container and why; nothing is done")
 ]
@@ -30,7 +39,7 @@ NewFirst = Annotated[
     bool,
     typer.Option(
         "--new-first",
-        help="start the new one before the old one is stopped; for those that can run side by side",
+        help="start the new one before the old one is stopped; refused if both want the same port or address",
     ),
 ]
 
@@ -46,8 +55,11 @@ def add_to(app: typer.Typer) -> None:
         _say_what_is_missing(group, str(error.name))
     else:
         group.command()(with_common(ps))
-        for command in (stop, restart, recreate, upgrade, doctor):
-            group.command()(with_common(command, Rule))
+        for command in (stop, restart, doctor):
+            group.command()(with_common(command, Rule, without=OF_REPLACEMENTS))
+        for replacing in (recreate, upgrade):
+            group.command()(with_common(replacing, Rule))
+        group.command()(history)
         group.command()(with_common(extend))
         group.command()(with_common(cancel))
     app.add_typer(group, name="containers")
@@ -228,6 +240,32 @@ def extend(
 def cancel(options: Options) -> None:
     """Give up a stop that is going on: no further signal is sent, and nothing is killed."""
     _tell(options, "cancel", {}, "the stop of {container} is cancelled")
+
+
+def history(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="containers: names or globs; all if none")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="rows, newest first")] = 20,
+    state_dir: Annotated[
+        str | None, typer.Option("--state-dir", help="where it was written", metavar="PATH")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Show what was done to containers: when, by whom, how it came out, and whether work can have been cut."""
+    from hitless.cli.container_session import run
+    from hitless.containers import recorded, state_directory
+
+    async def work() -> int:
+        directory = state_directory(None if state_dir is None else Path(state_dir))
+        rows = recorded(directory, names or (), limit=limit)
+        if as_json:
+            print_json({"rows": [row.to_json() for row in rows]})
+        else:
+            print_records(console(), rows)
+        return 0
+
+    run(work)
 
 
 def _each(options: Options, act: Act, *, explain: bool) -> None:

@@ -12,18 +12,25 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from rich.markup import escape
 
+from hitless.config.schema import item_of, section_of, strip
+
 Given = Mapping[str, Any]
 _PANELS = {"": "Service", "tls": "TLS"}
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of `model` with its dots, tables opened."""
+    """Every key of `model` with its dots, tables opened. Lists of tables are for files: nobody writes those as a flag."""
     for name, info in model.model_fields.items():
         kind = info.annotation
         if inspect.isclass(kind) and issubclass(kind, BaseModel):
             yield from keys(kind, f"{prefix}{name}.")
-        else:
+        elif not _holds_tables(kind):
             yield f"{prefix}{name}", info
+
+
+def _holds_tables(annotation: Any) -> bool:
+    item, _ = strip(item_of(annotation))
+    return any(section_of(each) is not None for each in get_args(item) or (item,))
 
 
 def flag(key: str) -> str:
@@ -88,7 +95,7 @@ def with_flags(
 def _annotation(key: str, info: FieldInfo) -> Any:
     panel = _PANELS.get(table := key.rpartition(".")[0], table.capitalize())
     about = escape(_help(info))
-    if info.annotation is bool:
+    if info.annotation in (bool, bool | None):
         name = f"{flag(key)}/--no-{key.replace('.', '-').replace('_', '-')}"
         return Annotated[bool | None, typer.Option(name, help=about, rich_help_panel=panel)]
     kind = list[str] if _is_many(info) else str

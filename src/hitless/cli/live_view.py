@@ -30,7 +30,23 @@ def live_view(answer: Any) -> list[RenderableType]:
     lines: list[RenderableType] = [table]
     for drain in answer["drains"]:
         lines += live_drain(drain)
+    if listeners := answer.get("reports", {}).get("listeners"):
+        lines.append(_listeners(listeners))
     return lines
+
+
+def _listeners(listeners: Any) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("listener", "broker", "state"):
+        table.add_column(column, no_wrap=True)
+    numbers = ("unacked", "received", "redelivered", "dead_lettered")
+    for column in numbers:
+        table.add_column(column.replace("_", "-"), justify="right", no_wrap=True)
+    table.add_column("trouble", style="red")
+    for each in listeners:
+        counts = (str(each[name]) for name in numbers)
+        table.add_row(each["listener"], each["broker"], each["state"], *counts, each["trouble"] or "")
+    return table
 
 
 def live_drain(drain: Any, where: str = "") -> list[RenderableType]:

@@ -156,7 +156,7 @@ def history(
     if as_json:
         print_json(rows)
         return
-    heads = ["when", "change", "generation", "asked by", "outcome"]
+    heads = ["#", "when", "change", "generation", "asked by", "outcome"]
     cells = [_history_row(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     out = console()
@@ -174,6 +174,7 @@ def history(
 def _history_row(row: Any) -> list[str]:
     plan = row["plan"]
     return [
+        str(row["id"]),
         f"{datetime.fromtimestamp(row['at']).astimezone():%Y-%m-%d %H:%M:%S}",
         plan["kind"],
         f"{plan['from_generation']} → {plan['to_generation']}",
@@ -183,11 +184,13 @@ def _history_row(row: Any) -> list[str]:
 
 
 def _history_more(row: Any) -> list[str]:
-    """Lines below a row: what differed, and why it was refused."""
+    """Lines below a row: what differed, whether it took new processes and why, and why it was refused."""
     differences = [
         str(Difference(each["key"], each["old"], each["new"])) for each in row["plan"]["differences"]
     ]
-    return [*differences, *((row["message"] or "").splitlines() if row["reason"] else ())]
+    how = row["plan"].get("how")
+    made = [f"{how}: {row['plan']['why']}"] if how else []
+    return [*differences, *made, *((row["message"] or "").splitlines() if row["reason"] else ())]
 
 
 def metrics(name: Name = None, as_json: AsJson = False) -> None:

@@ -126,6 +126,8 @@ def print_plan(out: Console, planned: Planned) -> None:
             )
     if plan.is_empty:
         out.print("nothing is left to do")
+    for note in plan.notes:
+        out.print(note, markup=False, style="yellow")
     for each in planned.gates:
         out.print(f"[{'green' if each.holds else 'red'}]{each.name}[/] {escape(each.message)}")
 

@@ -17,9 +17,10 @@ from hitless.config.content import content_hash
 from hitless.config.document import Data
 from hitless.config.keys import KeyPath, dotted, scalars
 from hitless.config.overlay import laid_over
-from hitless.config.plain import leaves, plain
+from hitless.config.plain import read
 from hitless.config.problems import ConfigError, Problem, SourceUnreachable
 from hitless.config.provenance import Provenance
+from hitless.config.secret import READ
 from hitless.config.sources import Layer, Origin, Source, Version
 
 INT_BITS: Final = 63
@@ -42,6 +43,10 @@ class Loaded(Generic[M_co]):
     files: tuple[Path, ...] = ()
     versions: tuple[Version, ...] = ()
     """What sources held that are no files."""
+    secrets: tuple[Path, ...] = ()
+    """Files that single values were read from (`file:`)."""
+    watched_hash: str = ""
+    """As `content_hash`, of the secrets' files as well."""
 
 
 def load(model: type[M], *sources: Source) -> Loaded[M]:
@@ -57,17 +62,25 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
     provenance = Provenance(layers)
     merged = laid_over(layer.data for layer in layers)
     _check_values(merged, provenance)
+    secrets: list[tuple[Path, bytes]] = []
+    token = READ.set(secrets)
     try:
         settings = model.model_validate_json(json.dumps(merged, default=_as_text), strict=True)
     except ValidationError as error:
         raise ConfigError(complaints(error, model, merged, provenance.where)) from None
+    finally:
+        READ.reset(token)
+    contents = [content for layer in layers for _, content in layer.files]
+    data, leaves = read(settings)
     return Loaded(
         settings,
-        {dotted(leaf.path): provenance.origin(leaf.path) for leaf in leaves(settings)},
-        digest(plain(settings)),
-        content_hash(content for layer in layers for _, content in layer.files),
+        {dotted(leaf.path): provenance.origin(leaf.path) for leaf in leaves},
+        digest(data),
+        content_hash(contents),
         tuple(path for layer in layers for path, _ in layer.files),
         tuple(layer.version for layer in layers if layer.version is not None),
+        tuple(path for path, _ in secrets),
+        content_hash([*contents, *(content for _, content in secrets)]),
     )
 
 

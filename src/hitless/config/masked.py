@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hitless.change import JSON
@@ -10,8 +10,10 @@ from hitless.config.plain import Leaf
 from hitless.config.secrets import shown
 
 
-def masked(leaves: Iterable[Leaf]) -> dict[str, JSON]:
-    """The tables that the leaves came from, with `***` for each secret and for each password in a URL."""
+def masked(leaves: Sequence[Leaf], data: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """`data`, that the leaves are of, with `***` for each secret and for each password in a URL."""
+    if not any(leaf.is_secret or _may_hide(leaf.value) for leaf in leaves):
+        return data
     whole: dict[Any, Any] = {}
     for leaf in leaves:
         table = whole
@@ -21,6 +23,13 @@ def masked(leaves: Iterable[Leaf]) -> dict[str, JSON]:
         table[last] = shown(leaf.value, is_secret=leaf.is_secret)
     found: dict[str, JSON] = _listed(whole)
     return found
+
+
+def _may_hide(value: JSON) -> bool:
+    """Whether it may be a URL with a password; most values are none, and this is asked of every setting."""
+    if type(value) is str:
+        return "@" in value
+    return isinstance(value, list | dict)
 
 
 def _listed(table: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,6 +13,10 @@ from hitless.config.problems import ConfigError
 
 PREFIX: Final = "file:"
 SIZE_LIMIT: Final = 64 * 1024
+
+
+READ: Final[ContextVar[list[tuple[Path, bytes]] | None]] = ContextVar("secrets", default=None)
+"""Notes the files that a load reads, with their content; None where nobody wants to know."""
 
 
 def read_secret(value: object) -> object:
@@ -27,6 +32,8 @@ def read_secret(value: object) -> object:
         content = read_content(path)
     except ConfigError as error:
         raise ValueError(f"the secret file {path} {error.problems[0].message}") from None
+    if (noted := READ.get()) is not None:
+        noted.append((path, content))
     try:
         text = content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

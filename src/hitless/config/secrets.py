@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from hitless.change import JSON
@@ -15,6 +16,7 @@ IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 """Who asks, up to the last host: `rabbit://one:secret@host,two:secret@host` is a URL of oslo.messaging."""
 
 
+@lru_cache(maxsize=4096)  # the keys of large tables are asked for with every change
 def is_secret_name(name: str) -> bool:
     """Whether a variable of this name usually holds a secret (`DB_PASSWORD`, `API_KEY`)."""
     return NAME.search(name) is not None

@@ -28,12 +28,21 @@ def files_of(sources: Iterable[Source]) -> list[Path]:
 
 
 class SourceWatcher(Watcher):
-    """A `Watcher` whose files are listed anew at every look."""
+    """A `Watcher` whose files are listed anew at every look. `secrets` are files that hold single values; they are looked at
+    with the others, but no event tells of them.
+    """
 
     def __init__(
-        self, sources: Sequence[Source], *, interval_s: float, settle_s: float, applied: str | None = None
+        self,
+        sources: Sequence[Source],
+        *,
+        interval_s: float,
+        settle_s: float,
+        applied: str | None = None,
+        secrets: Sequence[Path] = (),
     ) -> None:
         self._sources: Final = sources
+        self.secrets = tuple(secrets)
         # Any name in a directory stands for the directory: it is that which events are taken from.
         folders = [
             Path(folder) / "*" for each in sources if (folder := getattr(each, "directory", None)) is not None
@@ -44,6 +53,6 @@ class SourceWatcher(Watcher):
 
     def look(self) -> str | None:
         try:
-            return content_hash(read_content(path) for path in files_of(self._sources))
+            return content_hash(read_content(path) for path in (*files_of(self._sources), *self.secrets))
         except (ConfigError, OSError):
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from hitless.change import Clock
+from hitless.change.threads import in_thread
 from hitless.config.content import content_hash
 from hitless.config.file import read_content
 from hitless.config.notify import DirectoryEvents
@@ -79,6 +81,11 @@ class Watcher:
         except ConfigError:
             return None
 
+    def _look_beside(self) -> str | None:
+        # Where the process is replaced by another program, a signal that came to this thread would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        return self.look()
+
     async def __aiter__(self) -> AsyncIterator[Changed]:
         events = DirectoryEvents(self.paths, self._woken.set)
         try:
@@ -86,7 +93,8 @@ class Watcher:
                 # In this order, so that what happens during the look wakes the next one.
                 self._woken.clear()
                 await events.arm()
-                content = await asyncio.to_thread(self.look)  # a network file system may hang
+                # Not an executor's thread, which would be waited for at the end: a network file system may hang.
+                content = await in_thread(self._look_beside, "look at files")
                 if content is not None and self._settling.see(content, self._clock()):
                     yield Changed(content)
                 else:

@@ -56,8 +56,11 @@ class YamlFile:
         return file_layer(path, text, parse_yaml(text, os.fspath(path)))
 
 
-def parse_yaml(text: str, name: str) -> Document:
+def parse_yaml(text: str, name: str, *, merge_keys: bool = False, list_key: str | None = None) -> Document:
     """The data and the line of every key.
+
+    `merge_keys` takes `<<`, where formats of others are written with it. With `list_key` the file may be a list: it is read as if
+    it stood below this key.
 
     Raises:
         ConfigError: it is no YAML, or not as strict as it must be; the problem says on which line.
@@ -74,9 +77,11 @@ def parse_yaml(text: str, name: str) -> Document:
         raise ConfigError([Problem(name, "", "is nested too deeply")]) from None
     if root is None:
         return Document({})
+    if isinstance(root, yaml.SequenceNode) and list_key is not None:
+        return _Reading(name, merge_keys=merge_keys).listed(list_key, root)
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError([Problem(f"{name}:{_line(root)}", "", "is not a table of settings (key: value)")])
-    return _Reading(name).document(root)
+    return _Reading(name, merge_keys=merge_keys).document(root)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -88,15 +93,22 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 class _Reading:
     """From nodes to values, noting lines. Problems are collected."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, merge_keys: bool = False) -> None:
         self._name: Final = name
+        self._merge_keys: Final = merge_keys
         self._lines: Final[dict[KeyPath, int]] = {}
         self._problems: Final[list[Problem]] = []
         self._above: Final[list[yaml.Node]] = []
         self._count = 0
 
     def document(self, root: yaml.MappingNode) -> Document:
-        data = self._table((), root)
+        return self._document(self._table((), root))
+
+    def listed(self, key: str, root: yaml.SequenceNode) -> Document:
+        self._lines[key,] = _line(root)
+        return self._document({key: self._value((key,), root)})
+
+    def _document(self, data: Data) -> Document:
         if self._problems:
             raise ConfigError(self._problems)
         return Document(data, self._lines)
@@ -118,12 +130,14 @@ class _Reading:
             self._above.pop()
 
     def _table(self, path: KeyPath, node: yaml.MappingNode) -> Data:
-        table: Data = {}
+        table: Data = self._merged(path, node) if self._merge_keys else {}
         first: dict[str, int] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._refuse(key, "a key must be text")
-            elif key.value == "<<" and key.style is None:
+            elif _is_merge(key):
+                if self._merge_keys:
+                    continue
                 self._refuse(key, "merge keys (<<) are not taken; write the keys out")
             elif key.value in first:
                 self._refuse(key, f"{key.value} stands here and on line {first[key.value]}; keep one")
@@ -131,6 +145,18 @@ class _Reading:
                 first[key.value] = self._lines[(*path, key.value)] = _line(key)
                 table[key.value] = self._value((*path, key.value), value)
         return table
+
+    def _merged(self, path: KeyPath, node: yaml.MappingNode) -> Data:
+        """What `<<` brings in, which the table's own keys replace; of several, the first that has a key. YAML 1.1's merge."""
+        merged: Data = {}
+        for _, value in (each for each in node.value if _is_merge(each[0])):
+            several = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for each in reversed(several):
+                if isinstance(each, yaml.MappingNode):
+                    merged |= self._value(path, each) or {}
+                else:
+                    self._refuse(value, "<< takes a table, or a list of them")
+        return merged
 
     def _list(self, path: KeyPath, node: yaml.SequenceNode) -> list[Any]:
         items = []
@@ -155,6 +181,10 @@ def _plain(text: str) -> Any:
     if text in WORDS:
         return WORDS[text]
     return next((read(text) for pattern, read in NUMBERS.items() if pattern.fullmatch(text)), text)
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None
 
 
 def _line(node: yaml.Node) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hitless.containers.address import engine_address, usual_addresses
+from hitless.containers.alternates import Alternates
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container, RestartPolicy
 from hitless.containers.doctor import FAULTS, Finding, examined
@@ -27,24 +28,29 @@ from hitless.containers.errors import (
     NoSuchImage,
     StopInProgress,
 )
-from hitless.containers.fleet import Fleet, Target
+from hitless.containers.fleet import Fleet
+from hitless.containers.host import Host, Opening, opened, state_directory
 from hitless.containers.hub import Hub
 from hitless.containers.intents import Intents
 from hitless.containers.kolla import KollaTimeouts, read_kolla
 from hitless.containers.outcome import REASONS, Ended, StepTaken, StopOutcome, worst
+from hitless.containers.overlap import CannotOverlap, Overlap
 from hitless.containers.parameters import Parameters, parameters
-from hitless.containers.recovery import recover
+from hitless.containers.records import Record, Records, recorded
 from hitless.containers.replacement import Replacement, Wish
 from hitless.containers.rules import ContainersFile
 from hitless.containers.selection import Selection, selected
 from hitless.containers.sequence import Sequence, Step
 from hitless.containers.stop import Stop
+from hitless.containers.target import Target
 
 __all__ = [
     "FAULTS",
     "REASONS",
+    "Alternates",
     "Balancer",
     "BalancerDrain",
+    "CannotOverlap",
     "ChangeOutcome",
     "Container",
     "ContainersError",
@@ -59,6 +65,7 @@ __all__ = [
     "EngineUnreachable",
     "Finding",
     "Fleet",
+    "Host",
     "HostDrain",
     "HttpDrain",
     "Hub",
@@ -68,7 +75,11 @@ __all__ = [
     "KollaTimeouts",
     "NoSuchContainer",
     "NoSuchImage",
+    "Opening",
+    "Overlap",
     "Parameters",
+    "Record",
+    "Records",
     "Replacement",
     "RestartPolicy",
     "Selection",
@@ -82,10 +93,12 @@ __all__ = [
     "Wish",
     "engine_address",
     "examined",
+    "opened",
     "parameters",
     "read_kolla",
-    "recover",
+    "recorded",
     "selected",
+    "state_directory",
     "usual_addresses",
     "worst",
 ]

@@ -19,12 +19,23 @@ RESTORE_S: Final = 30.0
 
 
 class PolicyAside:
-    """Of one container; `put` and `restore` once each."""
+    """Of one container; `put` and `restore` once each. `ready` are commands that let work come again (`readiness`), `name` is
+    what it is written down under."""
 
-    def __init__(self, engine: Engine, container: Container, intents: Intents) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        container: Container,
+        intents: Intents,
+        *,
+        ready: list[list[str]] | None = None,
+        name: str = "",
+    ) -> None:
+        self._name: Final = name or container.name
         self._engine: Final = engine
         self._container: Final = container
         self._intents: Final = intents
+        self._ready: Final = ready or []
         self._is_put = False
 
     async def put(self) -> str:
@@ -35,11 +46,11 @@ class PolicyAside:
             EngineUnreachable: the engine does not answer.
         """
         policy = self._container.policy
-        if not policy.restarts:
+        sets = policy.restarts and self._engine.dialect.can_set_policy
+        if sets or self._ready:
+            self._write_down()
+        if not sets:
             return ""
-        if not self._engine.dialect.can_set_policy:
-            return ""
-        self._write_down()
         self._is_put = True
         try:
             await self._engine.set_policy(self._container.id, RestartPolicy())
@@ -49,13 +60,18 @@ class PolicyAside:
             return f"its restart policy {policy} could not be set aside: {error}"
         return ""
 
+    def signalling(self) -> None:
+        """Write down that a signal is about to be sent: from now on the container may end at any time, whoever else goes on
+        or does not."""
+        name = self._name
+        if (data := self._intents.get(name)) is not None:
+            self._intents.put(name, {**data, "signalled": {self._container.id: self._container.started_at}})
+
     async def restore(self) -> None:
         """Put it back. If the engine does not answer, the next Hitless does it (`restored`)."""
-        if not self._is_put:
-            return
         deadline = Deadline.after(RESTORE_S)
         watch = Watch()
-        while not deadline.expired:
+        while self._is_put and not deadline.expired:
             try:
                 await self._engine.set_policy(self._container.id, self._container.policy)
             except EngineUnreachable:
@@ -63,21 +79,27 @@ class PolicyAside:
                 continue
             except EngineRefused:
                 pass  # removed, or being removed: it needs none
+            self._is_put = False
+        if not self._is_put:
             self._forget()
-            return
 
     def _write_down(self) -> None:
-        self._intents.put(self._container.name, stopping(self._container))
+        self._intents.put(self._name, {**stopping(self._container), "ready": self._ready})
 
     def _forget(self) -> None:
-        self._intents.remove(self._container.name)
+        self._intents.remove(self._name)
 
 
 class PolicyHeld(PolicyAside):
-    """For a replacement, which has written down more, and decides itself when the policy comes back."""
+    """For a restart or a replacement, which has written down more, and decides itself when the policy comes back."""
 
     async def restore(self) -> None:
         """Not yet."""
+
+    async def release(self) -> bool:
+        """Put it back now; False if the engine does not answer, and it is left to the next Hitless."""
+        await super().restore()
+        return not self._is_put
 
     def _write_down(self) -> None:
         """It is."""
@@ -93,6 +115,8 @@ def stopping(container: Container) -> dict[str, Any]:
 
 async def restored(engine: Engine, intents: Intents, name: str, intent: Any) -> None:
     """Restore what a Hitless that was killed had set aside."""
+    policy = RestartPolicy.from_json(intent["policy"])
     with suppress(NoSuchContainer):
-        await engine.set_policy(str(intent["id"]), RestartPolicy.from_json(intent["policy"]))
+        if policy.restarts and engine.dialect.can_set_policy:
+            await engine.set_policy(str(intent["id"]), policy)
     intents.remove(name)

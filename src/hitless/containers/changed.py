@@ -33,6 +33,8 @@ class ChangeOutcome:
     """How long none of the two was serving."""
     log: tuple[str, ...] = ()
     """The last lines of a new container that failed."""
+    order: str = ""
+    """`new_first` or `old_first`, of a replacement."""
 
     @property
     def is_clean(self) -> bool:
@@ -57,4 +59,5 @@ class ChangeOutcome:
             "seconds": round(self.seconds, 3),
             "down_s": round(self.down_s, 3),
             "log": list(self.log),
+            "order": self.order,
         }

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 State = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+
+NEW: Final = ".hitless-new"
+OLD: Final = ".hitless-old"
+"""What a replacement adds to the name, until the new one serves and until the old one is removed."""
 
 STATES: tuple[str, ...] = get_args(State)
 
@@ -75,8 +79,20 @@ class Container:
         return self.state in ("running", "paused") and self.pid > 0
 
     @property
-    def short(self) -> str:
-        return self.id[:12]
+    def addresses(self) -> Mapping[str, str]:
+        """By network, those that it has now."""
+        found = (self.raw.get("NetworkSettings") or {}).get("Networks") or {}
+        return {name: str(each["IPAddress"]) for name, each in found.items() if each.get("IPAddress")}
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        """By `80/tcp`, where on the host the port is published; the first place if there are more."""
+        found = (self.raw.get("NetworkSettings") or {}).get("Ports") or {}
+        return {
+            port: f"{places[0].get('HostIp') or '0.0.0.0'}:{places[0].get('HostPort')}"
+            for port, places in found.items()
+            if places
+        }
 
     @classmethod
     def from_inspect(cls, data: Mapping[str, Any]) -> Container:

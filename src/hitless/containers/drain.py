@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import httpx
 
 from hitless.change import Deadline, DeadlinePassed
-from hitless.containers.container import Container
+from hitless.containers.container import NEW, OLD, Container
 from hitless.containers.engine import Engine
 from hitless.containers.errors import EngineError
 
@@ -31,6 +31,10 @@ class DrainFailed(Exception):
 class Drain(Protocol):
     """One way to take work away from a container. `str` of it is what people are shown."""
 
+    @property
+    def is_balancer(self) -> bool:
+        """Whether it tells something that shares out the work, so that containers can come and go beside each other."""
+
     async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:
         """Return when no new work comes.
 
@@ -39,7 +43,14 @@ class Drain(Protocol):
         """
 
     async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:
-        """The stop was given up, or the container runs again: let work come."""
+        """The stop was given up and the container runs on: let work come."""
+
+    async def admit(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        """The container was just started, and serves: let work come. What is in it itself knows nothing of a drain.
+
+        Raises:
+            DrainFailed: none will come.
+        """
 
 
 class Balancer(Protocol):
@@ -57,16 +68,24 @@ class BalancerDrain:
     """Out of the load balancer, and in again if the stop is given up."""
 
     balancer: Balancer
-    server: str
+    server: str | Callable[[Container], str]
+    """Its name there; where old and new are different servers, what tells it from the container (of its addresses)."""
+    is_balancer: ClassVar[bool] = True
 
     async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
-        await self.balancer.drain(self.server, deadline)
+        await self.balancer.drain(self._server(container), deadline)
 
     async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
-        await self.balancer.ready(self.server, deadline)
+        await self.balancer.ready(self._server(container), deadline)
+
+    async def admit(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        await self.undo(engine, container, deadline)
+
+    def _server(self, container: Container) -> str:
+        return self.server if isinstance(self.server, str) else self.server(container)
 
     def __str__(self) -> str:
-        return f"drain {self.server} at the balancer"
+        return f"drain {self.server if isinstance(self.server, str) else 'it'} at the balancer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,7 @@ class HttpDrain:
 
     url: str
     method: str = "POST"
+    is_balancer: ClassVar[bool] = False
 
     async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
         try:
@@ -94,6 +114,9 @@ class HttpDrain:
     async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:
         """Nothing is known that would take it back."""
 
+    async def admit(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        """It was never told to drain."""
+
     def __str__(self) -> str:
         return f"{self.method} {self.url}"
 
@@ -104,6 +127,7 @@ class InsideDrain:
 
     command: tuple[str, ...]
     undo_command: tuple[str, ...] = ()
+    is_balancer: ClassVar[bool] = False
 
     async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:
         await self._run(self.command, engine, container, deadline)
@@ -111,6 +135,9 @@ class InsideDrain:
     async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:
         if self.undo_command:
             await self._run(self.undo_command, engine, container, deadline)
+
+    async def admit(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        """It was never told to drain."""
 
     async def _run(
         self, command: tuple[str, ...], engine: Engine, container: Container, deadline: Deadline
@@ -131,18 +158,26 @@ class InsideDrain:
 
 @dataclass(frozen=True, slots=True)
 class HostDrain:
-    """A command on this machine: whatever takes the container out of a load balancer. It gets HITLESS_CONTAINER,
-    HITLESS_CONTAINER_ID and HITLESS_STATE (`drain` or `ready`)."""
+    """A command on this machine: whatever takes the container out of a load balancer. It is told of the container by its
+    environment, see `told`."""
 
     command: tuple[str, ...]
     undo_command: tuple[str, ...] = ()
 
-    async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
-        await self._run(self.command, container, "drain", deadline)
+    @property
+    def is_balancer(self) -> bool:
+        """Not one that can only be taken out."""
+        return bool(self.undo_command)
 
-    async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:  # noqa: ARG002
+    async def run(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        await self._run(self.command, await _now(engine, container), "drain", deadline)
+
+    async def undo(self, engine: Engine, container: Container, deadline: Deadline) -> None:
         if self.undo_command:
-            await self._run(self.undo_command, container, "ready", deadline)
+            await self._run(self.undo_command, await _now(engine, container), "ready", deadline)
+
+    async def admit(self, engine: Engine, container: Container, deadline: Deadline) -> None:
+        await self.undo(engine, container, deadline)
 
     async def _run(
         self, command: tuple[str, ...], container: Container, state: str, deadline: Deadline
@@ -174,6 +209,49 @@ class HostDrain:
         return f"{' '.join(self.command)} (here)"
 
 
+async def done(work: Coroutine[None, None, None], what: str) -> None:
+    """Do one of the above, whoever wrote it.
+
+    Raises:
+        DrainFailed: it failed, in whatever way: a drain or a balancer may be somebody else's code.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+    raise_failure(task, what)
+
+
+def raise_failure(task: asyncio.Future[None], what: str) -> None:
+    """What became of a task that is over.
+
+    Raises:
+        DrainFailed: it failed.
+    """
+    if task.cancelled():
+        raise DrainFailed(f"{what} was cancelled")
+    error = task.exception()
+    if error is None:
+        return
+    if isinstance(error, DrainFailed) or not isinstance(error, Exception):
+        raise error
+    raise DrainFailed(f"{what} failed: {error or type(error).__name__}") from error
+
+
+async def admitted(
+    drains: Sequence[Drain], engine: Engine, container: Container, within_s: float
+) -> list[str]:
+    """Let work come to a container that was just started; what did not succeed, in sentences."""
+    failures = []
+    for drain in reversed(drains):
+        try:
+            await done(drain.admit(engine, container, Deadline.after(within_s)), str(drain))
+        except DrainFailed as error:
+            failures.append(f"{drain} could not be taken back: {error}")
+    return failures
+
+
 async def _ended(engine: Engine, container: Container) -> bool:
     """Whether the container ends; an engine takes a moment to notice."""
     deadline = Deadline.after(ENDING_S)
@@ -186,13 +264,29 @@ async def _ended(engine: Engine, container: Container) -> bool:
     return False
 
 
-def _environ(container: Container, state: str) -> Mapping[str, str]:
-    told = {
-        "HITLESS_CONTAINER": container.name,
+async def _now(engine: Engine, container: Container) -> Container:
+    """As it is now: its addresses are known when it runs."""
+    with suppress(EngineError):
+        return await engine.find(container.id) or container
+    return container
+
+
+def told(container: Container, state: str) -> dict[str, str]:
+    """What a command here is told: HITLESS_CONTAINER (its name, without what a replacement adds), HITLESS_CONTAINER_ID,
+    HITLESS_STATE (`drain` or `ready`), HITLESS_ADDRESSES (`NETWORK=ADDRESS …`) and HITLESS_PORTS
+    (`80/tcp=127.0.0.1:8080 …`)."""
+    name = container.name.removesuffix(NEW).removesuffix(OLD)
+    return {
+        "HITLESS_CONTAINER": name,
         "HITLESS_CONTAINER_ID": container.id,
         "HITLESS_STATE": state,
+        "HITLESS_ADDRESSES": " ".join(f"{net}={address}" for net, address in container.addresses.items()),
+        "HITLESS_PORTS": " ".join(f"{port}={where}" for port, where in container.published.items()),
     }
-    return {**os.environ, **told}
+
+
+def _environ(container: Container, state: str) -> Mapping[str, str]:
+    return {**os.environ, **told(container, state)}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

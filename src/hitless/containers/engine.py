@@ -41,6 +41,8 @@ CREATE_S: Final = 300.0
 """To create or remove: some storage drivers copy the whole image."""
 LOG_LINES: Final = 20
 NOT_MODIFIED: Final = 304
+LIBPOD: Final = "4.0.0"
+"""The version of Podman's own API; it serves every older one."""
 
 Method = Literal["GET", "POST", "DELETE", "PUT"]
 Query = Mapping[str, str | int]
@@ -118,6 +120,14 @@ class Engine:
         except NoSuchContainer:
             return None
         return found if found.name == name or found.id.startswith(name) else None
+
+    async def creation_command(self, id: str) -> tuple[str, ...]:  # noqa: A002
+        """The command line that created it, where the engine (Podman) has kept it; else nothing."""
+        try:
+            found = await self._json("GET", f"/v{LIBPOD}/libpod/containers/{id}/json")
+        except EngineRefused:
+            return ()
+        return tuple(str(word) for word in found["Config"].get("CreateCommand") or ())
 
     async def image(self, name: str) -> Mapping[str, Any]:
         """What the engine knows of an image.
@@ -295,7 +305,9 @@ class Engine:
         return answer
 
     def _path(self, path: str) -> str:
-        return path if self._dialect is None else f"/v{self._dialect.api}{path}"
+        if self._dialect is None or path.startswith(f"/v{LIBPOD}/"):
+            return path
+        return f"/v{self._dialect.api}{path}"
 
     def _unreachable(self, error: httpx.HTTPError, what: str) -> EngineUnreachable:
         if isinstance(error, httpx.TimeoutException):

@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
-from hitless.change import Events, ExitCode, Status
+from hitless.change import Events, Status
+from hitless.containers.aftermath import readiness
 from hitless.containers.aside import PolicyAside, PolicyHeld
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container
 from hitless.containers.engine import Engine
-from hitless.containers.errors import ContainersError, EngineError, EngineUnreachable, NoSuchContainer
-from hitless.containers.health import NotHealthy, healthy
+from hitless.containers.errors import ContainersError, EngineUnreachable
 from hitless.containers.hub import Hub
 from hitless.containers.intents import Intents
-from hitless.containers.order import Order, in_order, reverse_of, stop_order
-from hitless.containers.outcome import Ended, StopOutcome
+from hitless.containers.order import in_order, reverse_of
+from hitless.containers.outcome import StopOutcome
 from hitless.containers.oversight import Desk, desk
-from hitless.containers.parameters import Parameters
+from hitless.containers.records import Records, Verb
+from hitless.containers.recovery import put_right
 from hitless.containers.replacement import Replacement, Wish
+from hitless.containers.restart import Restart
 from hitless.containers.stop import Stop
+from hitless.containers.target import Target, order_of
+from hitless.containers.unbegun import label_of, not_begun, used
 
 MAX_PARALLEL: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One container, and what applies to it."""
-
-    container: Container
-    parameters: Parameters
-
-    @property
-    def name(self) -> str:
-        return self.container.name
-
-
-def order_of(targets: Sequence[Target]) -> Order:
-    """Which of them is stopped after which.
-
-    Raises:
-        InvalidParameters: they wait for each other in a circle.
-    """
-    containers = {target.name: target.container for target in targets}
-    return stop_order(containers, {target.name: target.parameters.after for target in targets})
 
 
 class Fleet:
@@ -61,11 +41,13 @@ class Fleet:
         *,
         events: Events | None = None,
         max_parallel: int = MAX_PARALLEL,
+        records: Records | None = None,
     ) -> None:
         self.engine: Final = engine
         self.hub: Final = hub
         self.intents: Final = intents
         self.events: Final = events or Events()
+        self._records: Final = records
         self._few: Final = asyncio.Semaphore(max_parallel)
         self._stops: Final[set[Stop]] = set()
         self._is_cancelled = False
@@ -84,27 +66,39 @@ class Fleet:
         """
 
         async def one(target: Target, users: Sequence[StopOutcome]) -> StopOutcome:
-            still = [user.container for user in users if not user.is_stopped]
-            if still:
-                return _used(target, still)
-            return await self.stop_one(target)
+            return used(target, users) or await self.stop_one(target)
 
         return await in_order(targets, order_of(targets), one)
 
     async def restart(self, targets: Sequence[Target]) -> list[ChangeOutcome]:
-        """Stop them all, each after its users, and start each again after what it uses.
+        """Stop them all, each after its users, and start each again after what it uses. All of them are ours until the last
+        one serves.
 
         Raises:
             InvalidParameters: they wait for each other in a circle.
         """
         order = order_of(targets)
-        stopped = await self.stop(targets)
-        before = {target.name: outcome for target, outcome in zip(targets, stopped, strict=True)}
+        async with AsyncExitStack() as stack:
+            restarts = {
+                target.name: Restart(self, target, await self._table(stack, target)) for target in targets
+            }
 
-        async def one(target: Target, _: Sequence[ChangeOutcome]) -> ChangeOutcome:
-            return await self._start_again(target, before[target.name])
+            async def down(target: Target, users: Sequence[StopOutcome]) -> StopOutcome:
+                async with self._few:
+                    return await restarts[target.name].down(used(target, users))
 
-        return await in_order(targets, reverse_of(order), one)
+            async def up(target: Target, _: Sequence[ChangeOutcome]) -> ChangeOutcome:
+                async with self._few:
+                    return await restarts[target.name].up()
+
+            await in_order(targets, order, down)
+            return await in_order(targets, reverse_of(order), up)
+
+    async def _table(self, stack: AsyncExitStack, target: Target) -> Desk | ContainersError:
+        try:
+            return await stack.enter_async_context(desk(target.name, self.intents.key(target.name)))
+        except ContainersError as error:
+            return error
 
     async def replace(self, targets: Sequence[Target], wish: Callable[[Target], Wish]) -> list[ChangeOutcome]:
         """Replace them all, each after its users.
@@ -120,81 +114,65 @@ class Fleet:
 
     async def replace_one(self, target: Target, wish: Wish) -> ChangeOutcome:
         """Replace one, having it to ourselves. What goes wrong is in the outcome."""
+        is_other = wish.only_if_other or wish.image != target.container.image
+        row = await self.began("upgrade" if is_other else "recreate", target, image=wish.image)
         try:
-            async with self.alone(target, PolicyHeld) as stopping:
-                return await Replacement(
-                    self.engine,
-                    self.hub,
-                    self.intents,
-                    old=await self.engine.inspect(target.container.id),
-                    parameters=target.parameters,
-                    stopping=lambda _: stopping(),
-                    events=self.events,
-                ).run(wish)
+            async with self._few, desk(target.name, self.intents.key(target.name)) as table:
+                outcome = await self._replaced(target, wish, table)
         except ContainersError as error:
-            message = f"{target.name} was not replaced: {error}; the next run of hitless puts it right"
-            return ChangeOutcome(target.name, Status.REJECTED, _label(error), message, target.container.id)
+            message = await self.told_of(error, target, "was not replaced")
+            outcome = ChangeOutcome(
+                target.name, Status.REJECTED, label_of(error), message, target.container.id
+            )
+        await self.told(row, outcome)
+        return outcome
 
-    async def _start_again(self, target: Target, stop: StopOutcome) -> ChangeOutcome:
-        began = time.monotonic()
-        name, id_ = target.name, target.container.id
-        if not stop.is_stopped or stop.reason in ("gone", "removed"):
-            message = f"{name} was not restarted: {stop.message}"
-            return ChangeOutcome(name, Status.REJECTED, stop.reason, message, id_, stop)
-        limits = target.parameters
-        try:
-            with self.hub.watch(id_) as watch:
-                await self.engine.start(id_)
-                await healthy(self.engine, watch, id_, ready_s=limits.ready_s, settle_s=limits.settle_s)
-        except (NotHealthy, EngineError) as error:
-            reason = error.reason if isinstance(error, NotHealthy) else _label(error)
-            message = f"{name} was stopped, and does not serve again: {error}"
-            log = await self._log(id_)
-            return ChangeOutcome(name, Status.REJECTED, reason, message, id_, stop, log=log)
-        seconds = stop.seconds + time.monotonic() - began
-        return ChangeOutcome(
-            name, Status.APPLIED, None, f"{name} is restarted, and serves", id_, stop, seconds
-        )
+    async def _replaced(self, target: Target, wish: Wish, table: Desk) -> ChangeOutcome:
+        old = await self.engine.inspect(target.container.id)
+        if self._is_cancelled:
+            message = f"{target.name} was not replaced: everything was cancelled before"
+            return ChangeOutcome(target.name, Status.REJECTED, "cancelled", message, old.id)
 
-    async def _log(self, id_: str) -> tuple[str, ...]:
-        try:
-            return await self.engine.log_tail(await self.engine.inspect(id_))
-        except EngineError:
-            return ()
+        async def stopping(container: Container) -> StopOutcome:
+            aside = PolicyHeld(self.engine, container, self.intents, name=target.name)
+            return await self.stopped(container, target, table, aside)
+
+        return await Replacement(
+            self.engine,
+            self.hub,
+            self.intents,
+            old=old,
+            parameters=target.parameters,
+            stopping=stopping,
+            events=self.events,
+        ).run(wish)
 
     async def stop_one(self, target: Target) -> StopOutcome:
         """Stop one, having it to ourselves. What goes wrong is in the outcome."""
+        row = await self.began("stop", target)
         try:
-            async with self.alone(target) as stopping:
-                return await stopping()
+            async with self._few, desk(target.name, self.intents.key(target.name)) as table:
+                container = await self.engine.inspect(target.container.id)
+                ready = readiness(target.parameters.sequence.drains)
+                aside = PolicyAside(self.engine, container, self.intents, ready=ready)
+                outcome = await self.stopped(container, target, table, aside)
         except ContainersError as error:
-            return not_begun(target, error)
+            outcome = not_begun(target, error)
+        await self.told(row, outcome)
+        return outcome
 
-    @asynccontextmanager
-    async def alone(
-        self, target: Target, aside: type[PolicyAside] = PolicyAside
-    ) -> AsyncIterator[Callable[[], Awaitable[StopOutcome]]]:
-        """Have the container to ourselves; gives what stops it.
+    async def stopped(
+        self, container: Container, target: Target, table: Desk, aside: PolicyAside
+    ) -> StopOutcome:
+        """Stop it, which is ours; `table` is where it can be extended and cancelled.
 
         Raises:
-            StopInProgress: another process has it.
+            EngineError: before anything was done.
         """
-        async with self._few, desk(target.name, self.intents.key(target.name)) as table:
-
-            async def stopping() -> StopOutcome:
-                with self.hub.watch(target.container.id) as watch:
-                    container = await self.engine.inspect(target.container.id)
-                    stop = Stop(
-                        self.engine,
-                        container,
-                        target.parameters.sequence,
-                        watch=watch,
-                        aside=aside(self.engine, container, self.intents),
-                        events=self.events,
-                    )
-                    return await self._followed(stop, table)
-
-            yield stopping
+        with self.hub.watch(container.id) as watch:
+            sequence = target.parameters.sequence
+            stop = Stop(self.engine, container, sequence, watch=watch, aside=aside, events=self.events)
+            return await self._followed(stop, table)
 
     async def _followed(self, stop: Stop, table: Desk) -> StopOutcome:
         self._stops.add(stop)
@@ -207,24 +185,22 @@ class Fleet:
             table.overseen = None
             self._stops.discard(stop)
 
+    async def told_of(self, error: ContainersError, target: Target, what: str) -> str:
+        """What is to be said where something broke off, after it was put right as far as that is possible."""
+        said = []
+        if isinstance(error, EngineUnreachable):
+            said = await put_right(self.engine, self.hub, self.intents, target.name)
+        is_left = self.intents.get(target.name) is not None
+        left = ["what was begun is put right by the next run"] if is_left and not said else []
+        return "; ".join([f"{target.name} {what}: {error}", *said, *left])
 
-def not_begun(target: Target, error: ContainersError) -> StopOutcome:
-    """The outcome where nothing was done."""
-    if isinstance(error, NoSuchContainer):
-        return _outcome(target, Ended.LOST, "gone", f"there is no container {target.name} any more")
-    return _outcome(target, Ended.REFUSED, _label(error), str(error))
+    async def began(self, verb: Verb, target: Target, *, image: str | None = None) -> int | None:
+        """Begin a row in the journal; its number, if it is there."""
+        if self._records is None:
+            return None
+        return await self._records.began(verb, target.container, image=image)
 
-
-def _used(target: Target, by: Sequence[str]) -> StopOutcome:
-    message = f"{target.name} was not stopped, because {', '.join(by)}, which use it, still run"
-    return _outcome(target, Ended.REFUSED, "used", message)
-
-
-def _label(error: ContainersError) -> str:
-    if error.exit_code is ExitCode.BUSY:
-        return "in_progress"
-    return "engine_gone" if isinstance(error, EngineUnreachable) else "engine_refused"
-
-
-def _outcome(target: Target, ended: Ended, reason: str, message: str) -> StopOutcome:
-    return StopOutcome(target.name, target.container.id, ended, reason, message)
+    async def told(self, row: int | None, outcome: StopOutcome | ChangeOutcome) -> None:
+        """End a row."""
+        if self._records is not None:
+            await self._records.ended(row, outcome)

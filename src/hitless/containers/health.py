@@ -8,8 +8,9 @@ from hitless.change import Deadline
 from hitless.containers.container import Container
 from hitless.containers.engine import Engine
 from hitless.containers.errors import EngineRefused, EngineUnreachable, NoSuchContainer
-from hitless.containers.hub import Watch
+from hitless.containers.hub import Hub, Watch
 
+ENGINE_BACK_S: Final = 60.0
 PROBE_S: Final = 30.0
 PROBE_EVERY_S: Final = 0.5
 
@@ -20,6 +21,28 @@ class NotHealthy(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason: Final = reason
+
+
+async def started(engine: Engine, hub: Hub, id: str, *, ready_s: float, settle_s: float) -> None:  # noqa: A002
+    """Start it, and return when it serves. An engine that is just restarting is waited for: a start may be asked for twice.
+
+    Raises:
+        NotHealthy: it does not serve.
+        EngineRefused: it cannot be started.
+        EngineUnreachable: the engine did not come back.
+    """
+    deadline = Deadline.after(ENGINE_BACK_S)
+    with hub.watch(id) as watch:
+        while True:
+            try:
+                await engine.start(id)
+            except EngineUnreachable:
+                if deadline.expired:
+                    raise
+                await watch.wait(PROBE_EVERY_S)
+            else:
+                break
+        await healthy(engine, watch, id, ready_s=ready_s, settle_s=settle_s)
 
 
 async def healthy(engine: Engine, watch: Watch, id: str, *, ready_s: float, settle_s: float) -> None:  # noqa: A002

@@ -30,8 +30,6 @@ class Evidence:
     was_restarted: bool = False
     """The engine started it again, and we stopped it again: what counts is how it ended the first time."""
     cancelled: bool = False
-    left: bool = False
-    """Its time was over, and it was to be left running."""
     drain_failure: str = ""
     unseen: str = ""
     """Why the engine could not be asked, the last time."""

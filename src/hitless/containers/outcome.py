@@ -40,6 +40,8 @@ REASONS: Final = {
     "in_progress": "another process is stopping or replacing it",
     "engine_gone": "the engine did not answer any more",
     "engine_refused": "the engine refused what it was asked",
+    "still_drained": "it serves, and its balancer could not be told",
+    "conflict": "old and new cannot run side by side, and the old one could not come back",
 }
 """Every reason there is, and what it means."""
 
@@ -55,6 +57,7 @@ EXIT_OF_REASON: Final = {
     "gone": ExitCode.NOBODY,
     "engine_gone": ExitCode.NOBODY,
     "in_progress": ExitCode.BUSY,
+    "still_drained": ExitCode.FAILED,
 }
 
 

@@ -10,9 +10,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from hitless.config import Loaded
+from hitless.containers.alternates import Alternates
 from hitless.containers.container import Container
 from hitless.containers.dialect import Dialect
 from hitless.containers.drain import Drain, HostDrain, HttpDrain, InsideDrain
@@ -21,6 +22,8 @@ from hitless.containers.rules import ContainersFile, parse_step
 from hitless.containers.said import Layer, Said, by_file, by_image, by_labels
 from hitless.containers.sequence import DRAIN_S, WAIT_S, Sequence, Step
 from hitless.containers.signals import DEFAULT
+
+Order = Literal["auto", "old_first", "new_first"]
 
 READY_S: Final = 120.0
 SETTLE_S: Final = 3.0
@@ -32,6 +35,8 @@ DEFAULTS: Final[Layer] = {
     "drain.on_failure": Said("refuse", "default"),
     "ready": Said(READY_S, "default"),
     "settle": Said(SETTLE_S, "default"),
+    "order": Said("auto", "default"),
+    "keep_addresses": Said(False, "default"),
 }
 
 
@@ -51,6 +56,10 @@ class Parameters:
     after: tuple[str, ...]
     ready_s: float
     settle_s: float
+    order: Order
+    """Of a replacement: `auto`, `old_first` or `new_first`."""
+    keeps_addresses: bool
+    alternates: Alternates
     said: Mapping[str, Said]
     """By dotted key; with the origins."""
 
@@ -105,7 +114,21 @@ def _together(layers: Items[Layer]) -> Parameters:
     after = said["after"].value if "after" in said else ()
     if not sequence.drains:
         said = {key: value for key, value in said.items() if not key.startswith("drain.")}
-    return Parameters(sequence, after, said_s(said, "ready"), said_s(said, "settle"), said)
+    return Parameters(
+        sequence=sequence,
+        after=after,
+        ready_s=said_s(said, "ready"),
+        settle_s=said_s(said, "settle"),
+        order=said["order"].value,
+        keeps_addresses=said["keep_addresses"].value,
+        alternates=_alternates(said),
+        said=said,
+    )
+
+
+def _alternates(said: Layer) -> Alternates:
+    keys = {name: f"alternate.{name}" for name in ("publish", "address", "env")}
+    return Alternates(**{name: tuple(said[key].value) for name, key in keys.items() if key in said})
 
 
 def said_s(said: Layer, key: str) -> float:

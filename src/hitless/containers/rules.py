@@ -5,10 +5,19 @@ from __future__ import annotations
 import shlex
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from hitless.config import Seconds
 from hitless.config.units import parse_seconds
+from hitless.containers.alternates import assigned, published
 from hitless.containers.sequence import Step
 from hitless.containers.signals import parse_signal
 
@@ -99,6 +108,33 @@ class DrainRule(_Table):
         return value
 
 
+class AlternateRule(_Table):
+    """Two ways to be reached, of which each container has the one that its predecessor has not: so that old and new can run
+    side by side."""
+
+    publish: Globs | None = Field(
+        None, description="published ports, as in 127.0.0.1:8101:80, 127.0.0.1:8102:80"
+    )
+    address: Globs | None = Field(
+        None, description="fixed addresses, as in NETWORK=10.0.0.11, NETWORK=10.0.0.12"
+    )
+    env: Globs | None = Field(None, description="environment, as in PORT=8081, PORT=8082")
+
+    @field_validator("publish", "address", "env")
+    @classmethod
+    def _can_be_told_apart(
+        cls, value: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        check = published if info.field_name == "publish" else assigned
+        kinds = [check(each)[0] for each in value or ()]
+        for kind in kinds:
+            if kinds.count(kind) < 2:
+                raise ValueError(
+                    f"{kind}: name at least two, of which the new container takes the one that is free"
+                )
+        return value
+
+
 class Rule(_Table):
     """What one source says of a container; what it leaves out, the next one says."""
 
@@ -119,7 +155,16 @@ class Rule(_Table):
     settle: Wait | None = Field(
         None, description="how long a new container without a health check must run to count as healthy"
     )
+    order: Literal["auto", "old_first", "new_first"] | None = Field(
+        None,
+        description="of a replacement; auto is new first where it can be reached beside the old one (alternate), or where a"
+        " balancer is declared (drain.host, drain.host_undo) and nothing can be had by one container only",
+    )
+    keep_addresses: bool | None = Field(
+        None, description="whether the new container gets the addresses that the old one was only lent, too"
+    )
     drain: DrainRule = DrainRule()
+    alternate: AlternateRule = AlternateRule()
 
 
 class Service(Rule):

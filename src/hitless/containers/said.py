@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hitless.config import Loaded
 from hitless.containers.container import Container
 from hitless.containers.dialect import Dialect
 from hitless.containers.errors import InvalidParameters
-from hitless.containers.rules import ContainersFile, DrainRule, Rule, Service
+from hitless.containers.rules import ContainersFile, Rule, Service
 from hitless.containers.signals import parse_signal
 
 PREFIX: Final = "hitless.stop."
@@ -82,10 +82,10 @@ def flat(rule: Rule) -> Iterator[tuple[str, Any]]:
     """Every value that the rule gives, by dotted key."""
     for key in Rule.model_fields:
         value = getattr(rule, key)
-        if isinstance(value, DrainRule):
-            for leaf in DrainRule.model_fields:
+        if isinstance(value, BaseModel):
+            for leaf in type(value).model_fields:
                 if (inner := getattr(value, leaf)) is not None:
-                    yield f"drain.{leaf}", inner
+                    yield f"{key}.{leaf}", inner
         elif value is not None:
             yield key, value
 

@@ -39,6 +39,14 @@ class Selection:
             raise InvalidParameters("say which containers in one way only: names, --label, or --all")
 
 
+def may_mean(selection: Selection, name: str) -> bool:
+    """Whether the container of this name may be selected; by labels and beginnings of ids, nobody knows before the engine was
+    asked."""
+    if selection.names:
+        return any(fnmatchcase(name, pattern) for pattern in selection.names)
+    return selection.all or bool(selection.labels)
+
+
 async def selected(engine: Engine, selection: Selection) -> list[Container]:
     """The containers, by name.
 

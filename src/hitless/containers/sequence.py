@@ -51,6 +51,11 @@ class Sequence:
         drain_s = self.drain_s if self.drains else 0.0
         return drain_s + sum(step.wait_s for step in self.steps)
 
+    @property
+    def has_balancer(self) -> bool:
+        """Whether something shares out the work, and can be told to send it elsewhere and back."""
+        return any(drain.is_balancer for drain in self.drains)
+
     def accepts(self, exit_code: int) -> bool:
         """Whether a container that ended with this code ended as it should."""
         if self.accept is not None:

@@ -6,6 +6,7 @@ What came from its image is left to the new image: kept are the differences.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hitless.containers.container import Container, RestartPolicy
@@ -32,15 +33,37 @@ KEPT: Final = (
     "MacAddress",
 )
 ENDPOINT: Final = ("IPAMConfig", "Links", "DriverOpts")
+ADDRESSES: Final = ("IPv4Address", "IPv6Address")
+MAC: Final = "MacAddress"
 SHARED: Final = ("host", "none", "container:")
 """Network modes in which a container has no networks of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A container that could be created: the first of its networks is in `body`, where every engine takes it."""
+
+    body: dict[str, Any]
+    networks: dict[str, dict[str, Any]]
+    """All of them with their endpoints' settings, the first one first."""
+
+    @property
+    def ports(self) -> dict[str, list[dict[str, str]]]:
+        """Published ports: by `80/tcp`, the host's addresses and ports."""
+        return self.body["HostConfig"].get("PortBindings") or {}
+
+
 def creation(
-    old: Container, *, image: str, image_config: Mapping[str, Any], policy: RestartPolicy
-) -> dict[str, Any]:
-    """The body that creates a container like `old` from `image`. `image_config` is the configuration of the image
-    that the old one was made from, or nothing if it is not known any more."""
+    old: Container,
+    *,
+    image: str,
+    image_config: Mapping[str, Any],
+    policy: RestartPolicy,
+    fixed: Mapping[str, Mapping[str, str]] | None = None,
+) -> Spec:
+    """What creates a container like `old` from `image`. `image_config` is the configuration of the image
+    that the old one was made from, or nothing if it is not known any more; `fixed` are addresses that are kept, by network,
+    where the engine does not tell them itself."""
     config = old.raw["Config"]
     body: dict[str, Any] = {key: config[key] for key in KEPT if config.get(key) not in (None, "", False)}
     body["Image"] = image
@@ -55,20 +78,28 @@ def creation(
     if _has_hostname(old):
         body["Hostname"] = config["Hostname"]
     body["HostConfig"] = _host(old, policy)
-    first = next(_networks(old), None)
-    if first is not None:
-        body["NetworkingConfig"] = {"EndpointsConfig": {first[0]: first[1]}}
-    return body
+    return Spec(body, _networks(old, fixed or {}))
 
 
-def more_networks(old: Container) -> list[tuple[str, dict[str, Any]]]:
-    """All networks but the first, which older engines do not take at creation."""
-    return list(_networks(old))[1:]
+def labelled(spec: Spec, labels: Mapping[str, str]) -> Spec:
+    """The same with more labels."""
+    body = {**spec.body, "Labels": {**spec.body["Labels"], **labels}}
+    return replace(spec, body=body)
+
+
+def complete(spec: Spec) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
+    """The body for the engine, and the networks besides its first, to which the container is connected once it is there:
+    older engines take only one at creation."""
+    body, networks = dict(spec.body), list(spec.networks.items())
+    if networks:
+        body["NetworkingConfig"] = {"EndpointsConfig": dict(networks[:1])}
+    return body, networks[1:]
 
 
 def _host(old: Container, policy: RestartPolicy) -> dict[str, Any]:
     host = {key: value for key, value in old.raw["HostConfig"].items() if value is not None}
     host["RestartPolicy"] = policy.to_json()
+    host["Mounts"] = [_with_volume(old, mount) for mount in host.get("Mounts") or ()]
     host["Binds"] = [*(host.get("Binds") or ()), *_anonymous_volumes(old)]
     host.pop("ContainerIDFile", None)
     host["Ulimits"] = [
@@ -85,19 +116,44 @@ def _anonymous_volumes(old: Container) -> Iterator[str]:
     named |= {str(mount.get("Target")) for mount in host.get("Mounts") or ()}
     for mount in old.raw.get("Mounts") or ():
         if mount.get("Type") == "volume" and mount.get("Destination") not in named:
-            yield f"{mount['Name']}:{mount['Destination']}"
+            mode = "" if mount.get("RW", True) else ":ro"
+            yield f"{mount['Name']}:{mount['Destination']}{mode}"
 
 
-def _networks(old: Container) -> Iterator[tuple[str, dict[str, Any]]]:
+def _with_volume(old: Container, mount: Mapping[str, Any]) -> dict[str, Any]:
+    """A mount of a volume without a name (`--mount type=volume,target=PATH`) gets the name of the one that it had."""
+    kept = dict(mount)
+    if kept.get("Type") == "volume" and not kept.get("Source"):
+        for each in old.raw.get("Mounts") or ():
+            if each.get("Destination") == kept.get("Target") and each.get("Name"):
+                kept["Source"] = each["Name"]
+    return kept
+
+
+def _networks(old: Container, fixed: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+    """By name; first the one that is its mode, because an engine would connect it to that one anyway."""
     if _shares_network(old):
-        return
-    for name, endpoint in ((old.raw.get("NetworkSettings") or {}).get("Networks") or {}).items():
-        kept = {key: endpoint[key] for key in ENDPOINT if endpoint.get(key)}
-        # Engines add the short id themselves, of the new container too.
-        aliases = [each for each in endpoint.get("Aliases") or () if not old.id.startswith(each)]
-        if aliases:
-            kept["Aliases"] = aliases
-        yield name, kept
+        return {}
+    found = (old.raw.get("NetworkSettings") or {}).get("Networks") or {}
+    mode = str(old.raw["HostConfig"].get("NetworkMode") or "")
+    return {
+        name: _endpoint(old, found[name], fixed.get(name, {}))
+        for name in sorted(found, key=lambda name: name != mode)
+    }
+
+
+def _endpoint(old: Container, endpoint: Mapping[str, Any], fixed: Mapping[str, str]) -> dict[str, Any]:
+    kept = {key: endpoint[key] for key in ENDPOINT if endpoint.get(key)}
+    # Engines add the short id themselves, of the new container too.
+    aliases = [each for each in endpoint.get("Aliases") or () if not old.id.startswith(each)]
+    if aliases:
+        kept["Aliases"] = aliases
+    addresses = {key: value for key, value in fixed.items() if key in ADDRESSES}
+    if addresses:
+        kept["IPAMConfig"] = {**(kept.get("IPAMConfig") or {}), **addresses}
+    if fixed.get(MAC):
+        kept[MAC] = fixed[MAC]
+    return kept
 
 
 def _has_hostname(old: Container) -> bool:

@@ -20,7 +20,7 @@ from typing import Final
 from hitless.change import Clock, Deadline, DeadlinePassed, Events
 from hitless.containers.aside import PolicyAside
 from hitless.containers.container import Container
-from hitless.containers.drain import Drain, DrainFailed
+from hitless.containers.drain import Drain, DrainFailed, done, raise_failure
 from hitless.containers.engine import Engine
 from hitless.containers.errors import (
     EngineError,
@@ -151,14 +151,13 @@ class Stop:
         await self._unpause()
         if self.sequence.drains and not await self._drained():
             return
+        self._aside.signalling()
         for step in self.sequence.steps:
             await self._signal(step.signal, step.wait_s)
             if await self._end() is not None or self._cancelled:
                 return
         if self.sequence.at_end == "kill":
             await self._kill()
-        else:
-            self._evidence.left = True
 
     async def _unpause(self) -> None:
         """A paused process takes no signal, and finishes nothing."""
@@ -203,7 +202,7 @@ class Stop:
                 if self.remaining_s <= 0:
                     raise DeadlinePassed(f"{drain} did not end", self.sequence.drain_s)
                 await self._watch.wait(self.remaining_s)
-            task.result()
+            raise_failure(task, str(drain))
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -212,8 +211,8 @@ class Stop:
     async def _undrain(self) -> None:
         for drain in reversed(self.sequence.drains):
             try:
-                await drain.undo(self._engine, self.container, Deadline.after(UNDO_S))
-            except (DrainFailed, EngineError, DeadlinePassed) as error:
+                await done(drain.undo(self._engine, self.container, Deadline.after(UNDO_S)), str(drain))
+            except DrainFailed as error:
                 self._evidence.notes.append(f"{drain} could not be taken back: {error}")
 
     async def _signal(self, signal: str, wait_s: float) -> None:
@@ -343,6 +342,10 @@ class Stop:
             self._until = self._clock() + ENGINE_BACK_S
             await self._end()
         evidence.cancelled = self._cancelled
+        if self.sequence.drains and evidence.found is None and evidence.steps and not evidence.gone:
+            evidence.notes.append(
+                "what was drained stays so, because a signal was sent, by which it may still end"
+            )
         evidence.oom_kills = oom_kills() - self._oom_kills
         evidence.ends = tuple(self._watch.ends)
         if evidence.wants_log:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hitless.change import Refused
 from hitless.live.graph import needs
@@ -24,8 +24,7 @@ class Move(StrEnum):
     CLOSE = "close"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     id: NodeId
     move: Move
     why: str = ""
@@ -89,6 +88,8 @@ def blueprint(
 def _row(node: Node, old: Instance | None, links: Mapping[str, Any], rows: Mapping[NodeId, Row]) -> Row:
     if old is None:
         return Row(node.id, Move.BUILD, "it is new")
+    if old.made.failure is not None:
+        return Row(node.id, Move.REBUILD, "it has failed")
     if old.suspect:
         return Row(node.id, Move.REBUILD, "its last update failed and could not be taken back")
     if links and (why := _link_changed(old, links, rows)):
@@ -172,6 +173,8 @@ def _stop(instance: Instance, why: str, found: dict[Instance, str]) -> None:
 
 
 def _late(wanted: Wanted, rows: Mapping[NodeId, Row], stopped: Mapping[Instance, str]) -> frozenset[NodeId]:
+    if not stopped:
+        return frozenset()
     held = {each.node.conflict for each in stopped} - {None}
     late: set[NodeId] = set()
     for node_id, node in wanted.nodes.items():

@@ -8,13 +8,13 @@ discard   close what was built · let everybody go on
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from hitless.change import Deadline, Kind, Plan, Refused
+from hitless.change import Deadline, Difference, Kind, Plan, Refused
 from hitless.live.assembly import Assembly
 from hitless.live.blueprint import Blueprint, Move, blueprint
 from hitless.live.instance import Instance, Phase
@@ -60,12 +60,9 @@ class Reconfiguration(Generic[S]):
         wish, before = self._wish, self._before
         if isinstance(wish, Refused):
             raise wish
+        differences = wish.differences(self._applied)
         if restarting := wish.restarting(self._applied):
-            raise Refused(
-                "restart_needed",
-                f"{', '.join(restarting)} takes effect in a new process only (it is declared reload=restart);"
-                " restart the program, or run it by hitless run or hitless serve, which start a new one beside it",
-            )
+            raise _restart_needed(restarting, differences)
         self._blueprint = draft = blueprint(
             self._parts.graph.expand(wish.settings), self._current(), self._parts.drains.leaving
         )
@@ -73,12 +70,12 @@ class Reconfiguration(Generic[S]):
             kind=self._kind,
             from_generation=before.number if before else 0,
             to_generation=self._number,
-            differences=wish.differences(self._applied),
+            differences=differences,
             applied_hash=self._applied.hash if self._applied is not None else None,
             attempted_hash=wish.hash,
             steps=draft.steps(),
             settings=wish.masked,
-            changes_nothing=wish.is_same(self._applied) and draft.changes_nothing,
+            changes_nothing=draft.changes_nothing and wish.is_same(self._applied),
         )
 
     async def prepare(self, plan: Plan, deadline: Deadline) -> Prepared:
@@ -118,6 +115,8 @@ class Reconfiguration(Generic[S]):
     async def _settle(self, prepared: Prepared) -> None:
         draft, _ = self._planned()
         assembly, nodes = prepared.assembly, draft.wanted.nodes
+        for each in assembly.built:
+            self._parts.check(each)
         updates = [(assembly.instances[row.id], nodes[row.id]) for row in draft.only(Move.UPDATE)]
         await prepared.updates.apply(updates)
         if draft.stopped:
@@ -186,3 +185,13 @@ class Reconfiguration(Generic[S]):
             return await work
         except Refused as refused:
             raise self._parts.veil.refusal(refused) from None
+
+
+def _restart_needed(restarting: Collection[str], differences: tuple[Difference, ...]) -> Refused:
+    told = "; ".join(str(each) for each in differences if each.key in restarting) or ", ".join(restarting)
+    return Refused(
+        "restart_needed",
+        f"{told}: takes effect in a new process only (declared reload=restart); restart the program,"
+        " or run it by hitless run or hitless serve, which start a new one beside it",
+        differences=differences,
+    )

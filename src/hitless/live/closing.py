@@ -7,6 +7,7 @@ from typing import Final
 
 from hitless.change import Events
 from hitless.live.instance import Instance, Phase, given
+from hitless.live.lingering import Lingering
 from hitless.live.making import Maker, Stragglers
 from hitless.live.veil import Veil
 
@@ -15,6 +16,7 @@ class Closer:
     """Events: `resource.closed`, and `resource.close_failed` if its close raised or hung; it is closed all the same."""
 
     def __init__(self, maker: Maker, events: Events, stragglers: Stragglers, veil: Veil) -> None:
+        self.lingering: Final = Lingering()
         self._maker: Final = maker
         self._veil: Final = veil
         self._events: Final = events
@@ -36,10 +38,11 @@ class Closer:
             await next(iter(instance.dependants)).closed.wait()
         declaration, label = instance.node.spec.declaration, str(instance.id)
         try:
-            failure = await self._maker.close(declaration, instance.made, label)
+            failure = await self._maker.close(declaration, instance.made, label, instance.over.set)
         finally:
             for each in given(instance.links):
                 each.dependants.discard(instance)
+            self.lingering.note(instance)
             instance.closed.set()
         if failure is None:
             self._events.emit("resource.closed", resource=label)

@@ -17,6 +17,14 @@ from hitless.live.status import drains_of, generations_of
 if TYPE_CHECKING:
     from hitless.live.service import Service
 
+NOT_POSSIBLE: Final = {
+    "stop": "stop it as it was started (kill -TERM {pid}, or systemctl stop)",
+    "scale": "it is one process; start more of them, or let hitless serve run the application",
+    "upgrade": "restart it to run it with another Hitless or Python",
+    "metrics": "it counts no requests; hitless status --json shows what it does",
+}
+"""Commands, and what to do in their place."""
+
 Make = Callable[[float | None], Awaitable[Outcome]]
 
 
@@ -52,7 +60,13 @@ class Commands:
             "diff": self.diff,
             "check": self.check,
             "history": self.history,
+            **dict.fromkeys(NOT_POSSIBLE, self.not_possible),
         }
+
+    async def not_possible(self, request: Request) -> JSON:
+        """For the commands that mean something to services of `hitless serve` only."""
+        name, what = self._service.runtime.name, NOT_POSSIBLE[request.method].format(pid=os.getpid())
+        raise ControlError("not_possible", f"{name} is a program of its own, not under hitless run: {what}")
 
     async def ping(self, request: Request) -> JSON:
         return {"pid": os.getpid(), "version": __version__, "name": self._service.runtime.name}
@@ -139,6 +153,7 @@ class Commands:
             "restart_delay_s": 0,
             "generations": generations_of(service.parts.leases),
             "drains": drains_of(service.parts.drains),
+            "reports": {name: report() for name, report in service.runtime.reports.items()},
         }
 
     async def drains(self, request: Request) -> JSON:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from hitless.change import Deadline, DeadlinePassed, Refused
 from hitless.change.ending import CANCEL_GRACE_S, in_time, to_refusal
-from hitless.live.threads import exit_refused, in_thread
+from hitless.change.threads import exit_refused, in_thread
 
 T = TypeVar("T")
 
@@ -67,11 +67,22 @@ def _failed(error: BaseException) -> Refused:
     )
 
 
-async def called(function: Callable[..., object], *given: object, name: str, **named: object) -> object:
-    """Call foreign code: a coroutine function on the loop, anything else in a thread."""
+async def called(
+    function: Callable[..., object],
+    *given: object,
+    name: str,
+    over: Callable[[], None] = lambda: None,
+    **named: object,
+) -> object:
+    """Call foreign code: a coroutine function on the loop, anything else in a thread. `over` is called when it has ended,
+    which may be long after this was cancelled.
+    """
     if inspect.iscoroutinefunction(function):
-        return await contained(function(*given, **named))
-    result = await in_thread(partial(function, *given, **named), name, late=_unwanted)
+        try:
+            return await contained(function(*given, **named))
+        finally:
+            over()
+    result = await in_thread(partial(function, *given, **named), name, late=_unwanted, over=over)
     return await contained(result) if inspect.isawaitable(result) else result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -14,6 +15,8 @@ from hitless.live.errors import DeclarationError, UnknownResource
 from hitless.live.node import Node, NodeId, Wanted
 from hitless.live.resolve import Providers, Resolver, Unresolved
 from hitless.live.spec import Link, Spec, Which
+
+NO_LINKS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Graph:
@@ -113,6 +116,8 @@ def _node(spec: Spec, settings: BaseModel, key: str | None, each: Any) -> Node:
     values = {value.parameter: value.read(each if value.of_each else settings) for value in spec.values}
     for parameter in spec.key_parameters:
         values[parameter] = key
+    if not spec.links:
+        return Node(NodeId(spec.name, key), spec, values)
     chosen: dict[str, Any] = {}
     for link in spec.links:
         if link.chosen is not None:
@@ -120,8 +125,12 @@ def _node(spec: Spec, settings: BaseModel, key: str | None, each: Any) -> Node:
     return Node(NodeId(spec.name, key), spec, values, chosen)
 
 
-def _links(node: Node, tables: Mapping[str, tuple[str, ...]], nodes: Mapping[NodeId, Node]) -> dict[str, Any]:
+def _links(
+    node: Node, tables: Mapping[str, tuple[str, ...]], nodes: Mapping[NodeId, Node]
+) -> Mapping[str, Any]:
     """Per parameter: the instance, the instances by key, or None."""
+    if not node.spec.links:
+        return NO_LINKS
     return {link.parameter: _target(node, link, tables, nodes) for link in node.spec.links}
 
 

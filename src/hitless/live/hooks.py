@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -14,6 +16,8 @@ from hitless.live.errors import DeclarationError
 from hitless.live.foreign import called, watched
 from hitless.live.paths import NoSuchSetting, annotation_at, reader
 from hitless.live.veil import Veil
+
+INSIDE: Final[ContextVar[object]] = ContextVar("hooks", default=None)
 
 When = Literal["prepare", "commit"]
 
@@ -46,6 +50,7 @@ class Hooks:
         self._veil: Final = veil
         self._events: Final = events
         self._timeout_s: Final = timeout_s
+        self._one_change: Final = asyncio.Lock()
         problems = list(_problems(hooks, model))
         if problems:
             raise DeclarationError(problems)
@@ -61,14 +66,26 @@ class Hooks:
             raise Refused("hook_refused", f"{_label(hook)} refused: {failure.message}", failure.detail)
 
     async def committed(self, old: BaseModel, new: BaseModel) -> None:
-        """Tell that the change was made. Failures are reported, and change nothing."""
-        for hook in self._concerned("commit", old, new):
-            failure = await self._run(hook, old, new)
-            if failure is not None:
-                failure = self._veil.refusal(failure)
-                self._events.emit(
-                    "hook.failed", hook=_label(hook), message=failure.message, detail=failure.detail
-                )
+        """Tell that the change was made, after the hooks of the change before have been told of that one. Failures are
+        reported, and change nothing.
+        """
+        async with self._one_change:
+            token = INSIDE.set(self)
+            try:
+                for hook in self._concerned("commit", old, new):
+                    failure = await self._run(hook, old, new)
+                    if failure is not None:
+                        self._report(hook, self._veil.refusal(failure))
+            finally:
+                INSIDE.reset(token)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a hook asks, which would wait for itself if it waited for the hooks of a change that it makes."""
+        return INSIDE.get() is self
+
+    def _report(self, hook: Hook, failure: Refused) -> None:
+        self._events.emit("hook.failed", hook=_label(hook), message=failure.message, detail=failure.detail)
 
     def _concerned(self, when: When, old: BaseModel, new: BaseModel) -> Iterator[Hook]:
         return (hook for hook in self._hooks if hook.when == when and hook.concerns(old, new))

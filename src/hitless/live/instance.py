@@ -51,6 +51,7 @@ class Instance:
         "made",
         "node",
         "object",
+        "over",
         "suspect",
     )
 
@@ -71,6 +72,8 @@ class Instance:
         """What was built with it and is not closed."""
         self.closed: Final = asyncio.Event()
         """Set when its close has ended, or was given up."""
+        self.over: Final = asyncio.Event()
+        """Set when its close has really ended."""
         self._phase = Phase.WARMING
         for each in given(links):
             each.dependants.add(self)

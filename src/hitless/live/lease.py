@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType, TracebackType
 from typing import Any, Final, Generic, TypeVar
@@ -41,6 +43,15 @@ class Leases:
         self.gate: Gate | None = None
         """Holds back new users of what is being replaced; None but for moments."""
         self.innermost: Final[ContextVar[Lease[Any] | None]] = ContextVar("lease", default=None)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """In this block there is no lease: what runs because of it is part of nobody's action."""
+        token = self.innermost.set(None)
+        try:
+            yield
+        finally:
+            self.innermost.reset(token)
 
     def seen(self) -> Snapshot[Any]:
         """The generation of the innermost lease, or the current one. Raises NotRunning."""

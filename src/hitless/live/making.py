@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from hitless.change import Deadline, Refused
+from hitless.change.threads import in_thread
 from hitless.live.declaration import Declaration, Style
 from hitless.live.foreign import called, contained, watched
-from hitless.live.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,18 @@ class Made:
     """A resource's object, and how it is closed."""
 
     object: Any
-    end: Callable[[], Awaitable[object]]
+    end: Callable[[Callable[[], None]], Awaitable[object]]
+    """Closes it; what it is given is called when that has really ended, even if nobody waits any more."""
+    keeper: asyncio.Task[None] | None = None
+    """The task that an async generator lives in: it ends early if something in it failed."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended it before its close."""
+        keeper = self.keeper
+        if keeper is None or not keeper.done():
+            return None
+        return asyncio.CancelledError("it was cancelled") if keeper.cancelled() else keeper.exception()
 
 
 class Stragglers:
@@ -123,10 +134,14 @@ class Maker:
                 "adopt_failed", f"{label} could not adopt the old one's state", declaration, failure
             )
 
-    async def close(self, declaration: Declaration, made: Made, label: str) -> Refused | None:
-        """Close the object; what went wrong with that, if something did."""
+    async def close(
+        self, declaration: Declaration, made: Made, label: str, over: Callable[[], None]
+    ) -> Refused | None:
+        """Close the object; what went wrong with that, if something did. `over` is called when the close has ended, even if
+        it was given up before.
+        """
         deadline = Deadline.after(declaration.timeouts.close_s)
-        failure, _ = await self._ended(_awaited(made.end()), deadline, f"{label} was not closed")
+        failure, _ = await self._ended(_awaited(made.end(over)), deadline, f"{label} was not closed")
         return (
             None
             if failure is None
@@ -149,7 +164,7 @@ class Maker:
 
     def _too_late(self, result: object) -> None:
         if isinstance(result, Made):
-            self._stragglers.add(_awaited(result.end()))
+            self._stragglers.add(_awaited(result.end(_ignore)))
 
 
 async def _begin(
@@ -168,7 +183,9 @@ async def _begin(
 
 
 def _made(object: Any, close: Callable[[Any], object] | None) -> Made:  # noqa: A002
-    return Made(object, partial(called, close, object, name="close") if close is not None else _nothing)
+    if close is None:
+        return Made(object, _nothing)
+    return Made(object, lambda over: called(close, object, name="close", over=over))
 
 
 def _first(generator: Generator[Any, None, None]) -> Made:
@@ -177,7 +194,7 @@ def _first(generator: Generator[Any, None, None]) -> Made:
             generator.close()
             raise RuntimeError(TWICE)
 
-    return Made(_next(generator), lambda: in_thread(finish, "close"))
+    return Made(_next(generator), lambda over: in_thread(finish, "close", over=over))
 
 
 def _next(generator: Generator[Any, None, None]) -> Any:
@@ -203,11 +220,15 @@ async def _kept(generator: AsyncGenerator[Any, None]) -> Made:
         await keeper
         raise RuntimeError("it ended without a yield; a resource yields its object")
 
-    async def end() -> None:
-        closing.set()
-        await keeper
+    async def end(over: Callable[[], None]) -> None:
+        try:
+            if not keeper.done():  # else it has failed, which was told
+                closing.set()
+                await keeper
+        finally:
+            over()
 
-    return Made(ready.result(), end)
+    return Made(ready.result(), end, keeper)
 
 
 async def _keep(
@@ -218,15 +239,26 @@ async def _keep(
             if closing.is_set():
                 raise RuntimeError(TWICE)
             ready.set_result(found)
-            await closing.wait()
+            try:
+                await closing.wait()
+            except asyncio.CancelledError as cancelled:
+                # To where it waits, as if it did itself: a task group in it has cancelled this task to tell that it failed.
+                with suppress(StopAsyncIteration):
+                    await generator.athrow(cancelled)
+                raise
 
 
 async def _awaited(work: Awaitable[T]) -> T:
     return await work
 
 
-async def _nothing() -> None:
+async def _nothing(over: Callable[[], None]) -> None:
     """The close of a resource that has none."""
+    over()
+
+
+def _ignore() -> None:
+    """Nobody waits for it."""
 
 
 def _refused(reason: str, what: str, declaration: Declaration, failure: Refused) -> Refused:

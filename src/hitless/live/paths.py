@@ -34,7 +34,9 @@ def annotation_at(model: type[BaseModel], path: str) -> Any:
 
 def reader(path: str) -> Read:
     """Reads the setting at `path` from a snapshot; None below a table that is None."""
-    parts = tuple(path.split(".")) if path else ()
+    if not path:
+        return _whole
+    parts = tuple(path.split("."))
 
     def read(settings: Any) -> Any:
         for part in parts:
@@ -44,6 +46,10 @@ def reader(path: str) -> Read:
         return settings
 
     return read
+
+
+def _whole(settings: Any) -> Any:
+    return settings
 
 
 def is_mapping(annotation: Any) -> bool:

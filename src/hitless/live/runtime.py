@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar, Unpack, cast, overload
 
 from pydantic import BaseModel
 
-from hitless.change import Event, Events, Outcome, Plan
+from hitless.change import JSON, Event, Events, Outcome, Plan
 from hitless.config import Source
 from hitless.live.apps import AsgiApp, LiveAsgi, LiveWsgi, WsgiApp
 from hitless.live.background import Background
@@ -65,6 +65,8 @@ class Runtime(Generic[S]):
         self.leases: Final = Leases()
         self.declarations: Final[list[Declaration]] = []
         self.hooks: Final[list[Hook]] = []
+        self.reports: Final[dict[str, Callable[[], JSON]]] = {}
+        """What the program adds to its status, by name."""
         self.graph: Graph | None = None
         self._service: Service[S] | None = None
 
@@ -155,6 +157,14 @@ class Runtime(Generic[S]):
         """The number of the generation that new leases get."""
         current = self.leases.current
         return current.number if current is not None else 0
+
+    @property
+    def hashes(self) -> tuple[str | None, str | None]:
+        """Of the settings that are in force, and of those that were asked for last. They differ after a refusal."""
+        if self._service is None:
+            return None, None
+        applied = self._service.applied
+        return None if applied is None else applied.hash, self._service.attempted_hash
 
     def _name_of(self, resource: Any) -> str:
         if self.graph is None:

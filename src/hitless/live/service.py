@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Coroutine, Sequence
 from functools import partial
@@ -20,10 +17,8 @@ from hitless.change import (
     ChangeInProgress,
     Deadline,
     DeadlinePassed,
-    Event,
     Events,
     Journal,
-    JournalUnwritable,
     Kind,
     Outcome,
     Plan,
@@ -32,7 +27,8 @@ from hitless.change import (
     Transactions,
 )
 from hitless.change.ending import to_refusal
-from hitless.config import ConfigError, Loaded, Source, SourceUnreachable, load
+from hitless.change.threads import in_thread
+from hitless.config import Loaded, Source
 from hitless.live.change import Reconfiguration
 from hitless.live.closing import Closer
 from hitless.live.commands import Commands
@@ -44,9 +40,9 @@ from hitless.live.host import HOST, Host
 from hitless.live.hosted import Hosted
 from hitless.live.making import Maker, Stragglers
 from hitless.live.parts import Parts
-from hitless.live.threads import in_thread
+from hitless.live.reading import Read, Reader
+from hitless.live.records import Records, write_line
 from hitless.live.triggers import Hangup, Triggers
-from hitless.live.unrecorded import Unrecorded
 from hitless.live.veil import Veil
 from hitless.live.watching import Watching
 from hitless.live.wish import Wish
@@ -84,10 +80,9 @@ class Service(Generic[S]):
         self.stragglers: Final = Stragglers()
         self.parts: Final = self._parts(graph)
         self.host: Final = HOST.get()
-        self.journal, self._temporary = (
-            _journal(runtime.name, triggers) if self.host is None else (Unrecorded(), None)
-        )
+        self._records: Final = Records(runtime.name, triggers, is_ours=self.host is None)
         self.transactions: Final = Transactions(self.journal, self.events)
+        self._reader: Final = Reader(runtime.model, self.sources, runtime.limits.read_s)
         self._before: Wish[S] | None = None
         self._reading: str | None = None
         self._has_read: Final = asyncio.Event()
@@ -103,7 +98,7 @@ class Service(Generic[S]):
             runtime.notify if self.host is None else (),  # else every worker would tell of it
             service=runtime.name or Path(sys.argv[0]).name or "python",
         )
-        self._unsubscribe: Final = self.events.subscribe(_log)
+        self._unsubscribe: Final = self.events.subscribe(partial(write_line, log))
 
     def _parts(self, graph: Graph) -> Parts:
         runtime, veil = self.runtime, Veil()
@@ -166,13 +161,16 @@ class Service(Generic[S]):
         if self._stop is None:
             if self._is_stopping:
                 return  # it has not been started
-            self._stop = asyncio.ensure_future(self._stopped())
+            with self.parts.leases.outside():
+                self._stop = asyncio.ensure_future(self._stopped())
         await asyncio.shield(self._stop)
 
     async def _stopped(self) -> None:
         self._is_stopping = True
         self.transactions.give_up()
-        await self.idle()
+        await (
+            self.transactions.idle()
+        )  # not for a source that is being read: it may hang, and changes nothing any more
         leases, drains = self.parts.leases, self.parts.drains
         self.events.emit("service.stopping", generation=self.transactions.generation)
         with leases.lock:
@@ -203,11 +201,9 @@ class Service(Generic[S]):
             await self.watching.close()
         await self._commands.close()
         self.transactions.close()
-        self.journal.close()
+        self._records.close()
         self._unsubscribe()
         await in_thread(partial(self.notifier.close, NOTIFY_GRACE_S), "send the last notices")
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
 
     # Changes
 
@@ -237,6 +233,10 @@ class Service(Generic[S]):
         return self._reconfiguration("reload", (await self.read())[0]).plan()
 
     @property
+    def journal(self) -> Journal:
+        return self._records.journal
+
+    @property
     def busy(self) -> str | None:
         return self.transactions.busy or self._reading
 
@@ -250,18 +250,25 @@ class Service(Generic[S]):
         self, kind: Kind, settings: S | None, *, requested_by: str, timeout_s: float | None = None
     ) -> Outcome:
         """Raises ChangeInProgress."""
-        if self._is_stopping:
-            raise ChangeInProgress("the stop of the runtime")
+        self._is_going_on()
         if self.busy is not None:
             raise ChangeInProgress(self.busy)
         self._reading = f"a {kind} (asked for by {requested_by})"
         self._has_read.clear()
-        try:
-            asked, loaded = await self._asked(kind, settings)
-        finally:
-            self._reading = None
-            self._has_read.set()
-        return await self._run(self._reconfiguration(kind, asked), asked, loaded, requested_by, timeout_s)
+        with self.parts.leases.outside():  # it may be asked for within a lease, of which it is no part
+            try:
+                asked, loaded = await self._asked(kind, settings)
+            finally:
+                self._reading = None
+                self._has_read.set()
+            self._is_going_on()
+            change = self._reconfiguration(kind, asked)
+            return await self._run(change, asked, loaded, requested_by, timeout_s)
+
+    def _is_going_on(self) -> None:
+        """Raises ChangeInProgress."""
+        if self._is_stopping:
+            raise ChangeInProgress("the stop of the runtime")
 
     async def _run(
         self,
@@ -285,10 +292,17 @@ class Service(Generic[S]):
         if outcome.status is Status.APPLIED and isinstance(asked, Wish):
             self._before, self.applied = self.applied, asked
             if before is not None:
-                await self.parts.hooks.committed(before.settings, asked.settings)
+                await self._tell_hooks(before.settings, asked.settings)
         if self.watching is not None and change.kind != "rollback":
             self.watching.tell(loaded, outcome)
         return outcome
+
+    async def _tell_hooks(self, old: S, new: S) -> None:
+        told = self.parts.hooks.committed(old, new)
+        if self.parts.hooks.is_inside:
+            self.stragglers.add(told)
+        else:
+            await told
 
     def swapped(self, wish: Wish[S]) -> None:
         """The host has made a change: `wish` is in force."""
@@ -298,7 +312,7 @@ class Service(Generic[S]):
         if before is not None:  # told beside: the host waits for all processes
             self.stragglers.add(self.parts.hooks.committed(before.settings, wish.settings))
 
-    async def _asked(self, kind: Kind, settings: S | None) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
+    async def _asked(self, kind: Kind, settings: S | None) -> Read[S]:
         if kind == "rollback":
             nowhere = Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
             return self._before or nowhere, None
@@ -309,24 +323,9 @@ class Service(Generic[S]):
                 return to_refusal(error), None
         return await self.read()
 
-    async def read(self) -> tuple[Wish[S] | Refused, Loaded[S] | None]:
-        """The sources as they are now; in a thread, because disks hang and large files take their time."""
-        if not self.sources:
-            return Refused(
-                "no_sources", "the runtime was started without sources; give the settings to reload"
-            ), None
-        try:
-            return await in_thread(self._load, "load settings")
-        except SourceUnreachable as error:
-            return Refused("source_unreachable", f"{error}; it can be tried again"), None
-        except ConfigError as error:
-            return Refused("configuration_invalid", str(error), invalid=True), None
-        except Exception as error:  # noqa: BLE001 - validators of the model are foreign code
-            return to_refusal(error), None
-
-    def _load(self) -> tuple[Wish[S], Loaded[S]]:
-        loaded = load(self.runtime.model, *self.sources)
-        return Wish.of(loaded.settings), loaded
+    async def read(self) -> Read[S]:
+        """The sources as they are now."""
+        return await self._reader.read()
 
     def _reconfiguration(self, kind: Kind, asked: Wish[S] | Refused) -> Reconfiguration[S]:
         return Reconfiguration(
@@ -357,43 +356,3 @@ class Service(Generic[S]):
             return asyncio.run_coroutine_threadsafe(work, self.loop).result()
         work.close()
         raise WouldBlock("this thread runs an event loop; await the call without _sync instead")
-
-
-def _journal(name: str | None, triggers: Triggers) -> tuple[Journal, Path | None]:
-    """The journal, and its directory if it is to be removed at the end."""
-    if name is not None or triggers.state_dir is not None:
-        directory = (
-            Path(triggers.state_dir) if triggers.state_dir is not None else _state_directory(name or "live")
-        )
-        try:
-            return Journal(directory / "journal.sqlite"), None
-        except JournalUnwritable as error:
-            log.warning("%s; a temporary one is used", error)
-    temporary = Path(tempfile.mkdtemp(prefix="hitless-live-"))
-    return Journal(temporary / "journal.sqlite"), temporary
-
-
-def _state_directory(name: str) -> Path:
-    if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])
-    if os.geteuid() == 0:
-        return Path("/var/lib/hitless") / name
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "hitless" / name
-
-
-def _log(event: Event) -> None:
-    fields = " ".join(
-        f"{key}={value!r}"
-        for key, value in event.fields.items()
-        if key != "detail" and value not in (None, "")
-    )
-    bad = event.name in (
-        "change.rejected",
-        "change.rolled_back",
-        "resource.close_failed",
-        "lease.overdue",
-        "hook.failed",
-        "source.lost",
-    )
-    log.log(logging.WARNING if bad else logging.INFO, "%s %s", event.name.replace(".", " ", 1), fields)

@@ -23,7 +23,18 @@ class Snapshot(Generic[S]):
     nothing else ever changes in it. `held`, `wake` and `watchers` are guarded by the lock of `Leases`.
     """
 
-    __slots__ = ("_name_of", "began", "held", "instances", "number", "settings", "wake", "wanted", "watchers")
+    __slots__ = (
+        "_name_of",
+        "began",
+        "held",
+        "instances",
+        "lost",
+        "number",
+        "settings",
+        "wake",
+        "wanted",
+        "watchers",
+    )
 
     def __init__(
         self,
@@ -38,6 +49,8 @@ class Snapshot(Generic[S]):
         self.wanted: Final = wanted
         self.instances: Final[dict[tuple[str, str | None], Instance]] = {}
         self.instances.update(instances.items())
+        self.lost: Final[set[tuple[str, str | None]]] = set()
+        """What was stopped for its successor and could not be opened again."""
         self.began: Final = time.time()
         self.held: Final[set[Any]] = set()
         """The leases on it."""
@@ -65,6 +78,11 @@ class Snapshot(Generic[S]):
 
     def missing(self, node_id: NodeId) -> UnknownResource | Replaced:
         """Why there is no such instance."""
+        if node_id in self.lost:
+            return Replaced(
+                f"{node_id} was stopped for a change that was taken back, and could not be opened again;"
+                " it is missing until a reload builds it (hitless history tells why)"
+            )
         if node_id in self.wanted.nodes:
             return Replaced(
                 f"{node_id} of generation {self.number} was stopped while this action went on;"

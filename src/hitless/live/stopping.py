@@ -59,7 +59,7 @@ class Stopping:
             raise Refused("still_used", f"{names}: still used after {deadline.seconds:g} s by {shown}")
 
     async def stop(self) -> None:
-        """Close the old ones. Their users have left."""
+        """Close the old ones. Their users have left. Raises Refused: a close hangs."""
         leases, leaving = self._parts.leases, self._parts.drains.leaving
         with leases.lock:
             for snapshot in leases.generations:
@@ -74,23 +74,41 @@ class Stopping:
         await self._parts.closer.close([each for each in self._instances if each.phase is not Phase.CLOSED])
         for each in self._instances:
             await each.closed.wait()
+        hung = [str(each.id) for each in self._instances if not each.over.is_set()]
+        if hung:
+            raise Refused(
+                "close_hangs",
+                f"the close of {', '.join(hung)} did not end; what only one can have is not opened a second time",
+            )
 
     async def reopen(self) -> None:
         """Build again what was stopped, from what it was built from, those that are needed first.
 
         Raises:
-            Refused: one could not be built; it is missing until a change builds it.
+            Refused: some could not be built; they are missing until a change builds them.
         """
-        current = self._parts.leases.current
         again: dict[Instance, Instance] = {}
+        failures: list[Refused] = []
         for each in reversed(self._instances):
-            snapshots = [snapshot for snapshot, removed in self._removed if removed is each]
-            if current in snapshots:
-                again[each] = await self._reopened(each, again)
-                with self._parts.leases.lock:
-                    for snapshot in snapshots:
-                        snapshot.instances[each.id] = again[each]
+            try:
+                await self._reopen(each, again)
+            except Refused as refused:
+                failures.append(refused)
         self._removed.clear()
+        if failures:
+            first, messages = failures[0], "; ".join(each.message for each in failures)
+            raise Refused(first.reason, messages, "\n".join(each.detail for each in failures if each.detail))
+
+    async def _reopen(self, old: Instance, again: dict[Instance, Instance]) -> None:
+        snapshots = [snapshot for snapshot, removed in self._removed if removed is old]
+        current = self._parts.leases.current
+        if current is not None and current in snapshots:
+            current.lost.add(old.id)
+            again[old] = await self._reopened(old, again)
+            current.lost.discard(old.id)
+            with self._parts.leases.lock:
+                for snapshot in snapshots:
+                    snapshot.instances[old.id] = again[old]
 
     async def _reopened(self, old: Instance, again: dict[Instance, Instance]) -> Instance:
         links = {

@@ -40,6 +40,8 @@ class Limits:
     """How long leases of a replaced generation may be held; after it they are reported, and once more after each
     such time.
     """
+    read_s: float = 60.0
+    """For reading the sources; after it the change is refused, and the reading left behind."""
     hook_s: float = 10.0
     """For one `on_change` hook."""
     builds_at_once: int = 64

@@ -35,7 +35,9 @@ class Veil:
 
     def refusal(self, refused: Refused) -> Refused:
         message, detail = self.over(refused.message), self.over(refused.detail)
-        return Refused(refused.reason, message, detail, invalid=refused.invalid)
+        return Refused(
+            refused.reason, message, detail, invalid=refused.invalid, differences=refused.differences
+        )
 
 
 def _texts(value: JSON) -> Iterator[str]:

@@ -42,7 +42,8 @@ class Watching:
             service.sources,
             interval_s=interval_s,
             settle_s=settle_s,
-            applied=None if loaded is None else loaded.content_hash,
+            applied=None if loaded is None else loaded.watched_hash,
+            secrets=() if loaded is None else loaded.secrets,
         )
         versions = {each.source: each for each in loaded.versions} if loaded is not None else {}
         self._prefixes: Final[dict[str, EtcdWatcher]] = {
@@ -73,7 +74,8 @@ class Watching:
         """What a command has tried need not be tried again because it looks new to the watcher."""
         if loaded is None:
             return
-        _tell(self._files, loaded.content_hash, outcome)
+        self._files.secrets = loaded.secrets
+        _tell(self._files, loaded.watched_hash, outcome)
         for version in loaded.versions:
             if (watcher := self._prefixes.get(version.source)) is not None:
                 _tell(watcher, version.hash, outcome)

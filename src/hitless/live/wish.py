@@ -9,10 +9,9 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from hitless.change import JSON, Difference, digest
-from hitless.config import plain
-from hitless.config.diff import differences
+from hitless.config.diff import changed, differences
 from hitless.config.masked import masked
-from hitless.config.plain import Leaf, leaves
+from hitless.config.plain import Leaf, read
 from hitless.live.reloading import restarting
 
 S = TypeVar("S", bound=BaseModel)
@@ -28,9 +27,8 @@ class Wish(Generic[S]):
 
     @classmethod
     def of(cls, settings: S) -> Wish[S]:
-        data = plain(settings)
-        found = tuple(leaves(settings, data))
-        return cls(settings, digest(data), found, masked(found))
+        data, found = read(settings)
+        return cls(settings, digest(data), tuple(found), masked(found, data))
 
     def differences(self, before: Wish[S] | None) -> tuple[Difference, ...]:
         """What is not as it was."""
@@ -40,10 +38,8 @@ class Wish(Generic[S]):
         """Those settings that are not as they were and need a new process."""
         if before is None:
             return ()
-        old = {leaf.path: leaf.value for leaf in before.leaves}
-        new = {leaf.path: leaf.value for leaf in self.leaves}
-        changed = [path for path in {**new, **old} if old.get(path) != new.get(path)]
-        return restarting(type(self.settings), changed)
+        pairs = changed(before.leaves, self.leaves)
+        return restarting(type(self.settings), [leaf.path for old, new in pairs if (leaf := new or old)])
 
     def is_same(self, before: Wish[S] | None) -> bool:
         return before is not None and before.settings == self.settings

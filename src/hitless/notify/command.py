@@ -6,9 +6,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from typing import IO, Final
 
@@ -26,6 +26,10 @@ class CommandSink:
     command: Sequence[str]
     timeout_s: float = 10.0
     retries: Retries = ONCE
+    code_of: Callable[[subprocess.Popen[bytes], float], int] = field(
+        default=lambda process, timeout_s: process.wait(timeout_s), repr=False
+    )
+    """Waits for its end; raises subprocess.TimeoutExpired. For programs in which somebody else reaps all children."""
 
     def __post_init__(self) -> None:
         if isinstance(self.command, str) or not self.command:
@@ -48,15 +52,23 @@ class CommandSink:
 
     def _run(self, asked: IO[bytes], said: IO[bytes]) -> int:
         try:
-            process = subprocess.Popen(
-                self.command, stdin=asked, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
-            )
+            process = self._started(asked, said)
         except (OSError, ValueError) as error:
             raise SinkFailed(f"cannot be run: {error}", is_final=True) from None
         try:
-            return process.wait(self.timeout_s)
+            return self.code_of(process, self.timeout_s)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise SinkFailed(f"did not end within {self.timeout_s:g} s, and was killed") from None
+
+    def _started(self, asked: IO[bytes], said: IO[bytes]) -> subprocess.Popen[bytes]:
+        # This thread has signals blocked (see Outbox), and a command inherits that: its own timers would not wake it.
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:
+            return subprocess.Popen(
+                self.command, stdin=asked, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

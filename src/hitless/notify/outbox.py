@@ -116,7 +116,7 @@ class Outbox:
             self.sink.send(notice)
         except SinkFailed as error:
             return str(error) or "it gave no reason", error.is_final
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an exit ends this thread, and with it all that follows
             log.exception("%s failed in a way that it does not know", self.sink.name)
             return f"{type(error).__name__}", True
         return "", False

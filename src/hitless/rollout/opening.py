@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from hitless.rollout.balancers import Balancer
+from hitless.rollout.balancers.opening import balancer as open_balancer
 from hitless.rollout.data import Data
 from hitless.rollout.executors import Executor
+from hitless.rollout.executors.local import LocalExecutor
+from hitless.rollout.executors.opening import executor as open_executor
 from hitless.rollout.nodes import process_of
 from hitless.rollout.probe import Probes
-from hitless.rollout.provisional import Command, Local
 from hitless.rollout.reading import Rollout
 from hitless.rollout.traffic import Balancers
 from hitless.rollout.world import World
@@ -29,13 +31,13 @@ async def opened(rollout: Rollout, *, with_database: bool = True) -> AsyncIterat
     """The world of a rollout, and what commands are run with here."""
     settings = rollout.settings
     async with AsyncExitStack() as stack:
-        executor = Local()
+        executor = open_executor(settings.executor)
         stack.push_async_callback(executor.aclose)
-        here = Local()
+        here = LocalExecutor()
         stack.push_async_callback(here.aclose)
         found: dict[str, Balancer] = {}
         for name, each in settings.balancers.items():
-            found[name] = Command(each)
+            found[name] = open_balancer(each)
             stack.push_async_callback(found[name].aclose)
         probes = Probes(settings.health, settings.version)
         stack.push_async_callback(probes.aclose)

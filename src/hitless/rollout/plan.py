@@ -7,7 +7,7 @@ node's own in order. Nothing in here looks at the world or changes it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from hitless.change import JSON, digest
@@ -108,9 +108,6 @@ class Plan:
     def id(self) -> str:
         """The same for equal plans."""
         return digest(self.to_json())[:12]
-
-    def with_notes(self, *notes: str) -> Plan:
-        return replace(self, notes=(*self.notes, *notes))
 
     def to_json(self) -> dict[str, JSON]:
         return {

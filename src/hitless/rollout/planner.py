@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from hitless.rollout.gates import BEFORE
 from hitless.rollout.inventory import Node
 from hitless.rollout.plan import OF_A_NODE, Direction, Kind, Plan, Step, Turn
 from hitless.rollout.reading import Rollout
@@ -22,6 +23,7 @@ from hitless.schema import State
 
 DATABASE_S: Final = 7 * 86400.0
 """The phases have deadlines of their own (`hitless db`); this one only keeps a step from having none."""
+CHANGES: Final[tuple[Kind, ...]] = (*OF_A_NODE, "expand", "migrate", "contract")
 
 
 class Planner:
@@ -36,6 +38,9 @@ class Planner:
 
     def plan(self) -> Plan:
         waiting = [node for node in self._in_order() if self._upcoming(node) is not None]
+        turns = tuple(turn for turn in self._turns(waiting) if turn.steps)
+        if not any(step.kind in CHANGES for turn in turns for step in turn.steps):
+            turns = (Turn("prepare", (self._check(),)), Turn("verify", (self._verify(),)))
         return Plan(
             service=self._settings.service,
             direction=self._direction,
@@ -46,8 +51,11 @@ class Planner:
                 for name in self._rollout.nodes
                 if name in self._survey.seen
             },
-            turns=tuple(turn for turn in self._turns(waiting) if turn.steps),
+            turns=turns,
             inputs=self._rollout.hash,
+            notes=tuple(
+                f"not everything could be seen: {error.message}" for error in self._survey.errors.values()
+            ),
         )
 
     def _turns(self, waiting: Sequence[Node]) -> Iterator[Turn]:
@@ -65,10 +73,7 @@ class Planner:
 
     def _prepare(self) -> Iterator[Step]:
         yield from self._hook("before", "before")
-        yield Step(
-            "check", "check", "look at nodes, balancers and database", "",
-            "all answer and fit together", self._settings.deadlines.observe * 4,
-        )  # fmt: skip
+        yield self._check()
         if self._database is not None and self._database.backup and self._direction == "upgrade":
             yield Step(
                 "backup",
@@ -78,6 +83,11 @@ class Planner:
                 "it was read back and is whole",
                 DATABASE_S,
             )
+
+    def _check(self) -> Step:
+        seconds = self._settings.deadlines.observe * len(BEFORE)
+        about = "look at nodes, balancers and database"
+        return Step("check", "check", about, "", "all answer and fit together", seconds)
 
     def _first(self, node: Node) -> Iterator[Step]:
         yield from self._of_node(node, ("drain", "stop", "upgrade"))

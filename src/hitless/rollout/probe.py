@@ -46,8 +46,14 @@ class Probes:
     def __init__(self, health: HealthSettings, version: VersionSettings) -> None:
         self._health: Final = health
         self._version: Final = version
+        is_secure = any((url or "").startswith("https:") for url in (health.url, version.url))
         self._client: Final = httpx.AsyncClient(
-            timeout=health.ask, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+            timeout=health.ask,
+            trust_env=False,
+            limits=httpx.Limits(
+                max_keepalive_connections=0
+            ),  # a connection that stays open keeps a node from ending
+            verify=is_secure,  # reading the certificates takes longer than a probe
         )
 
     async def healthy(self, hand: Hand, deadline: Deadline) -> Answer:

@@ -21,7 +21,7 @@ from hitless.rollout.plan import Direction, Plan
 from hitless.rollout.planner import Planner
 from hitless.rollout.reading import Rollout
 from hitless.rollout.runner import Runner, Work
-from hitless.rollout.timeouts import LEASE_S, UNDO_S
+from hitless.rollout.timeouts import LEASE_S, ORPHANS_S, UNDO_S
 from hitless.rollout.world import Survey
 from hitless.schema import Busy as SchemaBusy
 from hitless.schema import SchemaError
@@ -51,12 +51,16 @@ class Planned:
 class Rollouts:
     """What `hitless rollout` does. Every method raises RolloutError or one of its kinds."""
 
-    def __init__(self, rollout: Rollout, state: Path, events: Events | None = None) -> None:
+    def __init__(
+        self, rollout: Rollout, state: Path, events: Events | None = None, *, orphans_s: float = ORPHANS_S
+    ) -> None:
         self.rollout: Final = rollout
         self.events: Final = events or Events()
         self._state: Final = state
         self._service: Final = rollout.settings.service
+        self._orphans_s: Final = orphans_s
         self._runner: Runner | None = None
+        self._is_interrupted = False
 
     async def plan(self) -> Planned:
         """What a run would do now. Nothing is changed, not even the journal."""
@@ -83,6 +87,8 @@ class Rollouts:
         journal = await self._journal(writes=True)
         with self._alone(journal.database, "resume") as lease:
             row = self._open_row(journal)
+            if row.status == "running" and _has_begun_commands(journal, row):
+                await asyncio.sleep(self._orphans_s)
             journal.resume(row.id, whoami())
             return await self._resumed(journal, lease, row)
 
@@ -129,10 +135,8 @@ class Rollouts:
     def interrupt(self) -> None:
         """Ctrl-C or SIGTERM: pause as soon as no node is out of service; the second time, leave what only waits."""
         if self._runner is not None:
-            self._runner.ask("pause", at_once=self._asked)
-        self._asked = True
-
-    _asked = False
+            self._runner.ask("pause", at_once=self._is_interrupted)
+        self._is_interrupted = True
 
     # -- one rollout -------------------------------------------------------------------------------------------------------
 
@@ -306,6 +310,15 @@ class Rollouts:
 
     def _row(self, journal: Journal, number: int) -> RolloutRow:
         return next(row for row in journal.rollouts(self._service) if row.id == number)
+
+
+def _has_begun_commands(journal: Journal, row: RolloutRow) -> bool:
+    """Whether the runner that died was running commands on nodes, which may not have ended yet."""
+    rows = journal.steps(row.id)
+    return any(
+        step.kind in ("stop", "upgrade", "start") and step.id in rows and rows[step.id].state == "running"
+        for step in row.plan.steps()
+    )
 
 
 @contextmanager

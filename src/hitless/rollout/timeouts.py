@@ -34,5 +34,8 @@ LOOK_S: Final = 0.2
 """Between two looks at what has no event to wait for: a process on another machine, a wish in the journal."""
 TOLD_S: Final = 1.0
 """At most so often is written down what a step waits for."""
+ORPHANS_S: Final = 3.0
+"""For commands of a runner that was killed to end: executors send them SIGTERM at once, SIGKILL after two seconds, and nobody is
+told when they are gone. Two upgrades of one node at once are worse than a wait."""
 UNDO_S: Final = 60.0
 """For giving traffic back to a node whose turn was given up."""

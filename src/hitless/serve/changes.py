@@ -12,20 +12,23 @@ from hitless.config import Loaded, diff, plain
 from hitless.serve.drains import KILL_AFTER_S
 from hitless.serve.fleet import Candidate, Fleet
 from hitless.serve.generations import ServeGeneration
-from hitless.serve.in_place import InPlace, Verdict, accepting, look
+from hitless.serve.in_place import InPlace, Verdict, accepting, look, look_beside
 from hitless.serve.live_state import LiveState
 from hitless.serve.logs import LogFile
 from hitless.serve.settings import ServeSettings
 from hitless.serve.worker_config import basis
 from hitless.serve.workers import WorkerProcess
 
+DOUBT: Final = "the settings are refused by the code that runs, and must be taken by the new"
 FIXED: Final = ("name", "state_dir", "control")
 """Settings that a running service cannot change: they say where it is found."""
+NOT_ROLLED_BACK: Final = (*FIXED, "notify")
+"""Who is told of a change is told of its rollback too. These hold secrets, and are not in the journal."""
 
 
-def at_the_place_of(now: ServeSettings, settings: ServeSettings) -> ServeSettings:
-    """`settings` for a service that is found where `now` says: it may have been started anew at another place since."""
-    return settings.model_copy(update={key: getattr(now, key) for key in FIXED})
+def brought_back(now: ServeSettings, settings: ServeSettings) -> ServeSettings:
+    """`settings` from before for a service that is as `now` says: it may have been started anew at another place since."""
+    return settings.model_copy(update={key: getattr(now, key) for key in NOT_ROLLED_BACK})
 
 
 class Source(Protocol):
@@ -71,12 +74,20 @@ class Reload:
         self._loaded = self._source()
         wanted = self._loaded.settings
         if self._must_restart:
-            return Verdict("it was asked for")
-        if changed := diff(generation.settings, wanted):
-            return Verdict(f"{', '.join(each.key for each in changed)} changed")
-        if basis(wanted) != generation.basis:
-            return Verdict("a file that its processes are given has changed")
-        return await look(generation, live)
+            why = "it was asked for"
+        elif changed := diff(generation.settings, wanted):
+            why = f"{', '.join(each.key for each in changed)} changed"
+        elif basis(wanted) != generation.basis:
+            why = "a file that its processes are given has changed"
+        else:
+            return await look(generation, live)
+        return await look_beside(generation, live, why)
+
+    @property
+    def doubt(self) -> Refused | None:
+        """Why settings of the runtime might be refused when there are new processes, as far as the old ones can tell."""
+        refused = self._verdict.refused if self._verdict is not None else ""
+        return Refused("configuration_invalid", f"{DOUBT}: {refused}", invalid=True) if refused else None
 
     def plan(self) -> Plan:
         if self._refused is not None:
@@ -92,7 +103,9 @@ class Reload:
             return plan
         differences = (*plan.differences, *verdict.differences)
         if verdict.state is None:
-            return replace(plan, how="new generation", why=verdict.why, differences=differences)
+            doubt = [f"{DOUBT}: {verdict.refused}"] if verdict.refused else []
+            steps = (*doubt, *plan.steps)
+            return replace(plan, how="new generation", why=verdict.why, differences=differences, steps=steps)
         return replace(
             plan,
             to_generation=current.number,
@@ -162,7 +175,7 @@ class Rollback(Reload):
     async def _look(self, generation: ServeGeneration, live: LiveState) -> Verdict:
         before = generation.live_before
         if before is None or self._must_restart:
-            return Verdict("the last change was one of processes")
+            return await self._look_back(generation, live)
         verdict = await look(generation, live, wanted=before)
         if verdict.state is None:
             raise Refused(
@@ -170,6 +183,13 @@ class Rollback(Reload):
                 f"the settings before these cannot be put back inside the processes now: {verdict.why}; try again",
             )
         return replace(verdict, why="the last change was made in place")
+
+    async def _look_back(self, generation: ServeGeneration, live: LiveState) -> Verdict:
+        """The processes come back with the settings that they had last, or take those of the sources if they are gone."""
+        kept = self._fleet.kept
+        why, wanted = "the last change was one of processes", None if kept is None else kept.live
+        verdict = await look_beside(generation, live, why, wanted=wanted)
+        return verdict if wanted is None else replace(verdict, refused="")  # what they have had they take
 
     def plan(self) -> Plan:
         if self._refused is not None:
@@ -180,8 +200,9 @@ class Rollback(Reload):
                 "nothing_to_roll_back_to",
                 "there is nothing to roll back to: probation is over, and no other settings were applied before these",
             )
-        self._wanted = wanted
-        return self._judged(plan_for(self._fleet, wanted, kind="rollback"))
+        current = self._fleet.current
+        self._wanted = wanted if current is None else brought_back(current.settings, wanted)
+        return self._judged(plan_for(self._fleet, self._wanted, kind="rollback"))
 
     def _goal(self) -> ServeSettings | None:
         current = self._fleet.current
@@ -268,16 +289,16 @@ def plan_for(fleet: Fleet, wanted: ServeSettings, *, kind: Kind, to_generation: 
             f"{', '.join(fixed)} cannot change while the service runs; put back the old value, or stop and start",
             invalid=True,
         )
-    attempted = digest(plain(wanted))
+    data = plain(wanted)
     return Plan(
         kind=kind,
         from_generation=current.number if current else 0,
         to_generation=to_generation or fleet.next_number(),
         differences=differences,
         applied_hash=current.settings_hash if current else None,
-        attempted_hash=attempted,
+        attempted_hash=digest(data),
         steps=_steps(fleet, wanted, kind),
-        settings=plain(wanted),
+        settings={key: value for key, value in data.items() if key != "notify"},
         changes_nothing=kind == "scale" and not differences,
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hitless import __version__
-from hitless.change import JSON, ChangeInProgress, Event, JournalUnwritable, Outcome, Refused
+from hitless.change import JSON, ChangeInProgress, Event, JournalUnwritable, Outcome, Plan, Refused
 from hitless.control import ControlError, Handler, Request
 from hitless.serve.changes import AnyChange, Reload, Scale
 from hitless.serve.status import status
@@ -117,6 +117,7 @@ class Commands:
             "attempted_hash": supervisor.tally.attempted_hash,
             "last_outcome": _shown(supervisor.last_outcome),
             "watch": supervisor.watch.status(),
+            "notify": supervisor.notices.status(),
             **await status(supervisor.fleet, connections=20 if connections is None else int(connections)),
         }
 
@@ -133,21 +134,27 @@ class Commands:
 
     async def diff(self, request: Request) -> JSON:
         """What a reload would do now; nothing moves."""
-        supervisor = self._supervisor
-        change = Reload(supervisor.fleet, supervisor.source)
-        await change.look()
-        try:
-            plan = change.plan()
-        except Refused as error:
-            return {"refused": {"reason": error.reason, "message": error.message, "invalid": error.invalid}}
+        _, plan = await self._looked()
+        if isinstance(plan, Refused):
+            return _refusal(plan)
         return {"plan": plan.to_json(), "lines": list(plan.lines())}
 
     async def check(self, request: Request) -> JSON:
-        """Whether the configuration would be taken, as far as the plan can tell; nothing moves."""
-        answer = await self.diff(request)
-        assert isinstance(answer, dict)
-        plan = answer.get("plan")
-        return answer if plan is None else {"hash": plan["attempted_hash"]}
+        """Whether the configuration would be taken, as far as the plan can tell; nothing moves. Settings that the code that
+        runs refuses are refused here, though there may be other code.
+        """
+        change, plan = await self._looked()
+        if isinstance(plan, Refused):
+            return _refusal(plan)
+        return {"hash": plan.attempted_hash} if change.doubt is None else _refusal(change.doubt)
+
+    async def _looked(self) -> tuple[Reload, Plan | Refused]:
+        change = Reload(self._supervisor.fleet, self._supervisor.source)
+        await change.look()
+        try:
+            return change, change.plan()
+        except Refused as error:
+            return change, error
 
     async def history(self, request: Request) -> JSON:
         limit = _number(request, "limit")
@@ -170,6 +177,10 @@ class Commands:
         supervisor.request_stop(Stop(str(request.peer), timeout))
         await supervisor.stopped()
         return dict(supervisor.stop_report)
+
+
+def _refusal(error: Refused) -> JSON:
+    return {"refused": {"reason": error.reason, "message": error.message, "invalid": error.invalid}}
 
 
 def _number(request: Request, name: str) -> float | None:

@@ -132,13 +132,13 @@ class Hosting:
 
     async def _look(self, hosted: Hosted[Any], number: int, given: str | None, *, reads: bool) -> None:
         changed = [] if given is not None else await asyncio.to_thread(self._code.changed)
-        if changed or not reads:
+        if not reads:
             self._send("live", number=number, ok=True, code=changed[:FILES_SHOWN])
             return
         found, settings = await hosted.look(given)
         fds = [_write(json.dumps(found)), *([] if settings is None else [_write(settings)])]
         try:
-            self._send("live", fds, number=number, ok=True, code=[])
+            self._send("live", fds, number=number, ok=True, code=changed[:FILES_SHOWN])
         finally:
             for fd in fds:
                 os.close(fd)

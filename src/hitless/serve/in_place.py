@@ -28,6 +28,8 @@ from hitless.serve.live_state import LiveState
 from hitless.serve.workers import WorkerProcess, WorkerState
 
 LOOK_S: Final = 20.0
+LOOK_BESIDE_S: Final = 5.0
+"""Where nothing hangs on the answer: the processes may be replaced because they do not answer."""
 SETTLE_S: Final = 14.0
 SWAP_S: Final = 12.0
 GONE_S: Final = 3.0
@@ -43,7 +45,14 @@ class Verdict:
     why: str
     state: LiveState | None = None
     differences: tuple[Difference, ...] = ()
+    """Of the runtime's settings: they change with the processes as well."""
     steps: tuple[str, ...] = ()
+    refused: str = ""
+    """Why the code that runs would not take the settings. The code of new processes may be another, and decides."""
+
+    def but(self, why: str) -> Verdict:
+        """New processes all the same, because of that."""
+        return Verdict(why, None, self.differences, (), self.refused)
 
 
 def accepting(generation: ServeGeneration) -> list[WorkerProcess]:
@@ -51,7 +60,13 @@ def accepting(generation: ServeGeneration) -> list[WorkerProcess]:
     return [each for each in generation.workers.values() if each.state is WorkerState.SERVING]
 
 
-async def look(generation: ServeGeneration, live: LiveState, *, wanted: LiveState | None = None) -> Verdict:
+async def look(
+    generation: ServeGeneration,
+    live: LiveState,
+    *,
+    wanted: LiveState | None = None,
+    timeout_s: float = LOOK_S,
+) -> Verdict:
     """Whether what is to change can change inside the processes of `generation`, which have the settings `live`: to those of
     the sources, or to `wanted`, whatever the files of the code hold.
 
@@ -61,7 +76,7 @@ async def look(generation: ServeGeneration, live: LiveState, *, wanted: LiveStat
     workers = accepting(generation)
     if not workers or any(each.live_hash != live.hash for each in workers):
         return Verdict("not all workers run on the same settings")
-    deadline = Deadline.after(LOOK_S)
+    deadline = Deadline.after(timeout_s)
     given = [] if wanted is None else [wanted.fd]
     first, *others = await asyncio.gather(
         *(
@@ -76,9 +91,28 @@ async def look(generation: ServeGeneration, live: LiveState, *, wanted: LiveStat
         if isinstance(answer, BaseException):
             return Verdict(str(answer))
         changed.update(answer["code"])
-    if changed:
-        return Verdict(f"code has changed ({min(changed)}{' and more' if len(changed) > 1 else ''})")
-    return _verdict(read, live)
+    if not changed:
+        return _verdict(read, live)
+    why = f"code has changed ({min(changed)}{' and more' if len(changed) > 1 else ''})"
+    return considered(lambda: _verdict(read, live)).but(why)
+
+
+def considered(verdict: Callable[[], Verdict]) -> Verdict:
+    """A verdict that is not the last word, because the processes will be new ones."""
+    try:
+        return verdict()
+    except Refused as refused:
+        return Verdict("", refused=refused.message)
+
+
+async def look_beside(
+    generation: ServeGeneration, live: LiveState, why: str, *, wanted: LiveState | None = None
+) -> Verdict:
+    """What of the settings changes with new processes, which there will be because of `why`."""
+    try:
+        return (await look(generation, live, wanted=wanted, timeout_s=LOOK_BESIDE_S)).but(why)
+    except Refused as refused:
+        return Verdict(why, refused=refused.message)
 
 
 def _texts(answer: Message) -> list[LiveState]:

@@ -144,7 +144,15 @@ def _shown(value: JSON) -> str:
     if isinstance(value, list):
         value = "; ".join(_item(each) for each in value)
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return f'"{text}"' if " " in text or not text or "\n" in text else text
+    if not _is_quoted(text):
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted if quoted.isprintable() else json.dumps(text)
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether the text would not end where the reader thinks it does; one line is one event, whatever stands in it."""
+    return not text or '"' in text or not text.isprintable() or " " in text
 
 
 def _item(value: JSON) -> str:

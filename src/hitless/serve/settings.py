@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from hitless.config.units import Bytes, FileMode, Seconds
+from hitless.serve.section import Section
+from hitless.serve.sinks import SinkSettings
 
 APP: Final = re.compile(r"paste:.+|-m [^\W\d][\w.]*|[^\W\d][\w.]*:[^\W\d][\w.]*(\(\))?")
 Count = Annotated[int, Field(ge=0)]
@@ -22,12 +24,6 @@ def _named(app: str) -> str:
     if not APP.fullmatch(app):
         raise ValueError("expected module:attr, module:factory() or paste:FILE#name")
     return app
-
-
-class Section(BaseModel):
-    """A frozen table of settings; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Log(Section):
@@ -202,6 +198,9 @@ class ServeSettings(Section):
     reload: Reload = Reload()
     metrics: Metrics = Metrics()
     tls: Tls = Tls()
+    notify: tuple[SinkSettings, ...] = Field(
+        (), description="who is told when a change begins and how it ended (only in the file)"
+    )
 
     @property
     def addresses(self) -> tuple[str, ...]:

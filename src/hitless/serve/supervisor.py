@@ -33,13 +33,14 @@ from hitless.change import (
 )
 from hitless.control import ControlError, ControlServer
 from hitless.serve import faults
-from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source, at_the_place_of
+from hitless.serve.changes import AnyChange, Reload, Rollback, Scale, Source, brought_back
 from hitless.serve.drains import KILL_AFTER_S, Drain
 from hitless.serve.fleet import Fleet
 from hitless.serve.generations import ServeGeneration
 from hitless.serve.logs import LogFile, Logger
 from hitless.serve.memory import give_back
 from hitless.serve.metrics import Tally, figures
+from hitless.serve.notices import Notices
 from hitless.serve.reaper import become_subreaper
 from hitless.serve.scrape import Scrape
 from hitless.serve.settings import ServeSettings
@@ -107,6 +108,7 @@ class Supervisor:
             on_crash_loop=self._roll_back_crash_loop,
             on_drain_ended=self._drain_ended,
         )
+        self.notices: Final = Notices(self.events, settings.name, self.fleet.host.reaper)
         self.transactions: Final = Transactions(journal, self.events)
         self.scrape: Final = Scrape(self.figures)
         self.last_outcome: Outcome | None = None
@@ -201,6 +203,7 @@ class Supervisor:
         await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
         finishing.cancel()  # no-op unless told to stop: who asked for that waits for its end
         await self.transactions.flush()
+        await self.notices.close()
         patience = Deadline.after(SETTLED_S)
         while not (patience.expired or self._stop.done()) and not (  # noqa: ASYNC110 - many processes, one moment
             self.fleet.is_settled and are_quiet(self.freeze())
@@ -217,6 +220,8 @@ class Supervisor:
         if self._let_go is not None:
             await control.take_back(self._let_go)
         self._let_go, self._is_leaving, self._replacement = None, False, self.loop.create_future()
+        if self.fleet.current is not None and not self._stop.done():
+            self.notices.follow(self.fleet.current.settings.notify)
         while self._left_over:
             os.kill(os.getpid(), self._left_over.pop())
 
@@ -341,7 +346,7 @@ class Supervisor:
             return None
 
         def settings_of(applied: Applied) -> ServeSettings:
-            return at_the_place_of(now.settings, ServeSettings.model_validate(applied.settings))
+            return brought_back(now.settings, ServeSettings.model_validate(applied.settings))
 
         try:
             applied = self.journal.applied_before(lambda one: settings_of(one) != now.settings)
@@ -448,6 +453,7 @@ class Supervisor:
             self.events.emit("settings.refused", why=str(error))
         await self.scrape.listen(next((listener.sock for listener in self.fleet.metrics_listeners), None))
         self.watch.follow(settings.reload, content)
+        self.notices.follow(settings.notify)
 
     def open_log(self, settings: ServeSettings) -> None:
         self.log_file.open(settings.log)
@@ -526,4 +532,5 @@ class Supervisor:
         self._stopped.set()
         self.events.emit("service.stopped", pid=os.getpid(), **self.stop_report)
         await control.close()
+        await self.notices.close()
         self.transactions.close()

@@ -23,13 +23,15 @@ class Node:
     requests: int = 0
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def where(self) -> str:
         return f"{self.address}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        self.open.add(writer)
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.requests += 1
@@ -43,6 +45,7 @@ class Node:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 await writer.drain()
         writer.close()
+        self.open.discard(writer)
 
     async def until_held(self, count: int) -> None:
         async with asyncio.timeout(WAIT_S), self.arrived:
@@ -60,6 +63,8 @@ async def nodes(count: int) -> AsyncIterator[list[Node]]:
     finally:
         for node in found:
             node.release.set()
+            for writer in list(node.open):
+                writer.close()
         for server in servers:
             server.close()
 

@@ -16,6 +16,9 @@ from typing import Any, Final, TypeAlias
 GLOBAL: Final = "global"
 """The group of discoveries that do not say one, as in Ceilometer."""
 
+LOCAL: Final = "local"
+"""The group of what belongs to the machine that it was found on: the agents on that machine share it."""
+
 Find: TypeAlias = Callable[[str | None], Iterable[str] | Awaitable[Iterable[str]]]
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from hitless.agent.polling.clock import Clock
+from hitless.agent.polling.schedule import Schedule, Timetable
 from hitless.change import digest
 
 ID_LENGTH: Final = 16
 
 
 class Partition(Protocol):
-    def owns(self, group_id: str, resource: str) -> bool:
-        """Whether this agent polls the resource now. Called on the event loop, for each resource of each poll: it must be quick.
+    def schedule(self, clock: Clock) -> Timetable:
+        """When sources are due."""
+
+    def owns(self, group_id: str, resource: str, at: float) -> bool:
+        """Whether this agent polls the resource in the tick that was due at `at` (Unix time). Called on the event loop, for each
+        resource of each poll: it must be quick.
 
         `group_id` says who shares it: that of the discovery that found it, or `static_group` of the resources that a source names.
         """
@@ -21,7 +27,10 @@ class Partition(Protocol):
 class Everything:
     """Of an agent that is alone."""
 
-    def owns(self, group_id: str, resource: str) -> bool:  # noqa: ARG002
+    def schedule(self, clock: Clock) -> Timetable:  # noqa: ARG002
+        return Schedule()
+
+    def owns(self, group_id: str, resource: str, at: float) -> bool:  # noqa: ARG002
         return True
 
 

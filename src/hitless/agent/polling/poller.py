@@ -15,7 +15,7 @@ from hitless.agent.polling.clock import Clock
 from hitless.agent.polling.discovery import Discovery
 from hitless.agent.polling.partition import Everything, Partition, static_group
 from hitless.agent.polling.pollster import Cache, PermanentFailure, Poll, Pollster
-from hitless.agent.polling.schedule import Schedule, Tick
+from hitless.agent.polling.schedule import Tick
 from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
 from hitless.live.threads import in_thread
@@ -44,7 +44,7 @@ class Poller:
         self._tally: Final = tally
         self._clock: Final = clock
         self._partition: Final = partition
-        self._schedule: Final = Schedule()
+        self._schedule: Final = partition.schedule(clock)
         self._changed: Final = asyncio.Event()
         self._ticks: Final[set[asyncio.Task[None]]] = set()
         self._running: Final[set[tuple[str, str]]] = set()
@@ -71,24 +71,42 @@ class Poller:
         """Until cancelled; ticks that have begun go on."""
         while True:
             self._changed.clear()
-            for tick in self._schedule.take(self._clock.now()):
-                self._tally.polls["missed"] += tick.missed
-                task = asyncio.create_task(self._tick(tick), name=f"poll {tick.source}")
-                self._ticks.add(task)
-                task.add_done_callback(self._ticks.discard)
+            self._take()
             await self._clock.wait(self._schedule.next_due, self._changed)
+
+    def wake(self) -> None:
+        """Ask the timetable again: it has changed by itself."""
+        self._changed.set()
+
+    async def catch_up(self) -> None:
+        """Begin what is due, and return when each tick has its generation: another one may be put in force then."""
+        for entered in self._take():
+            await entered.wait()
+
+    def _take(self) -> list[asyncio.Event]:
+        begun = []
+        for tick in self._schedule.take(self._clock.now()):
+            self._tally.polls["missed"] += tick.missed
+            begun.append(entered := asyncio.Event())
+            task = asyncio.create_task(self._tick(tick, entered), name=f"poll {tick.source}")
+            self._ticks.add(task)
+            task.add_done_callback(self._ticks.discard)
+        return begun
 
     async def idle(self) -> None:
         """Wait until every tick that has begun has ended; each is bounded by its source's timeout."""
         while self._ticks:
             await asyncio.wait(set(self._ticks))
 
-    async def _tick(self, tick: Tick) -> None:
-        at = self._clock.wall() - (self._clock.now() - tick.due)
+    async def _tick(self, tick: Tick, entered: asyncio.Event) -> None:
+        late = self._clock.now() - tick.due
+        self._tally.lateness.observe(late)
+        at = self._clock.wall() - late if tick.at is None else tick.at
         async with self._enter() as generation:
+            entered.set()
             source = generation.polling.get(tick.source)
             if source is not None:
-                await _Round(self, tick.source, source, generation, at).run()
+                await _Round(self, tick, source, generation, at).run()
 
     def pollsters(self, source: PollingSource) -> tuple[tuple[str, Pollster], ...]:
         found = self._matched.get(source.meters)
@@ -107,10 +125,11 @@ class _Round:
     """All pollsters of one source, once."""
 
     def __init__(
-        self, poller: Poller, name: str, source: PollingSource, generation: Generation, at: float
+        self, poller: Poller, tick: Tick, source: PollingSource, generation: Generation, at: float
     ) -> None:
         self._poller: Final = poller
-        self._name: Final = name
+        self._name: Final = tick.source
+        self._due: Final = tick.due
         self._source: Final = source
         self._generation: Final = generation
         self._at: Final = at
@@ -165,6 +184,7 @@ class _Round:
             at=self._at,
             timeout_s=self._timeout_s,
             cache=self._cache,
+            monotonic=self._due,
         )
         measure: Any = pollster.measure
         if pollster.is_async:
@@ -184,7 +204,7 @@ class _Round:
 
     def _mine(self, group: str, resources: Iterable[str]) -> list[str]:
         owns = self._poller._partition.owns
-        return [each for each in resources if owns(group, each)]
+        return [each for each in resources if owns(group, each, self._at)]
 
     def _discovery(self, finder: str) -> Discovery:
         return Discovery.of(self._poller._plugins.load(DISCOVERY, finder.partition("://")[0]))

@@ -17,8 +17,9 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
-from hitless.agent.sample import Sample, SampleKind
+from hitless.agent.sample import NOTHING, Sample, SampleKind
 from hitless.change import JSON
+from hitless.config import shown
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class PermanentFailure(Exception):
 
     def __init__(self, resources: Iterable[str], why: str) -> None:
         self.resources: Final = tuple(resources)
-        super().__init__(f"{', '.join(self.resources)}: {why}")
+        super().__init__(f"{', '.join(str(shown(each)) for each in self.resources)}: {why}")
 
 
 class Cache:
@@ -61,6 +62,8 @@ class Poll:
     """Unix time at which it was due."""
     timeout_s: float
     cache: Cache = field(default_factory=Cache, compare=False)
+    monotonic: float | None = None
+    """The same time by the monotonic clock, in seconds."""
 
     def sample(
         self,
@@ -79,7 +82,10 @@ class Poll:
             self.at,
             kind,
             self.source,
-            {} if metadata is None else metadata,
+            NOTHING if metadata is None else metadata,
+            None,
+            None,
+            self.monotonic,
         )
 
 

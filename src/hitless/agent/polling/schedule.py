@@ -10,7 +10,7 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from hitless.agent.definition import PollingSource
 
@@ -39,6 +39,27 @@ class Tick:
     """Monotonic time."""
     missed: int = 0
     """Due times that passed before this one while nobody looked, as when the machine slept."""
+    at: float | None = None
+    """The due time in Unix time, where it is that which was meant."""
+
+
+class Timetable(Protocol):
+    """What the poller asks when something is due. Times are monotonic seconds."""
+
+    def arrange(
+        self, sources: Mapping[str, PollingSource], now: float, due: Mapping[str, float] | None = None
+    ) -> None:
+        """Have these, and no others; `due` is what another timetable said."""
+
+    def due(self) -> dict[str, float]:
+        """When each source is due next."""
+
+    @property
+    def next_due(self) -> float | None:
+        """When something may be there to take; None until it is said anew."""
+
+    def take(self, now: float) -> Iterable[Tick]:
+        """What is due by now, the earliest first, once."""
 
 
 class Schedule:

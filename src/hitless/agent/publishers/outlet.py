@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from contextlib import suppress
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 from hitless.agent.definition import Retry, WhenFull
+from hitless.agent.publishers.failures import PartlyTaken, Rejected
 from hitless.agent.publishers.receipt import Receipt
 from hitless.change import Deadline, DeadlinePassed
 
@@ -24,6 +26,9 @@ FLUSH_S: Final = 20.0
 
 class Outlet(Generic[T]):
     """`offer` from the event loop; what was offered is published in that order."""
+
+    _keeps: ClassVar[bool] = False
+    """What is not published when it closes is kept for the next one."""
 
     def __init__(
         self,
@@ -50,15 +55,14 @@ class Outlet(Generic[T]):
         self._in_hand: Claims = []
         self._more: Final = asyncio.Event()
         self._has_room: Final = asyncio.Event()
-        self._is_closing = False
+        self._closing: Final = asyncio.Event()
         self._is_full = False
+        self._held: list[T] = []
         self._worker: Final = asyncio.create_task(self._work(), name=f"outlet to {name}")
 
-    def adjust(self, *, buffer: int, batch_size: int, retry: Retry, when_full: WhenFull) -> None:
-        """Go on with other bounds; what waits stays."""
-        self._limit, self._batch_size, self._retry, self._when_full = buffer, batch_size, retry, when_full
-        self._more.set()
-        self._has_room.set()
+    @property
+    def _is_closing(self) -> bool:
+        return self._closing.is_set()
 
     def offer(self, items: Sequence[T], receipt: Receipt | None = None) -> None:
         """Take these for publishing. When the buffer is full the oldest are dropped, and counted, unless the policy is to block:
@@ -91,7 +95,7 @@ class Outlet(Generic[T]):
 
     async def aclose(self) -> None:
         """Publish what still waits, within `flush_s`; then end."""
-        self._is_closing = True
+        self._closing.set()
         self._more.set()
         self._has_room.set()
         try:
@@ -115,7 +119,7 @@ class Outlet(Generic[T]):
         self._is_full = True
         for _ in range(over):
             self._waiting.popleft()
-        self._settle(self._claim(over), "dropped")
+        self._settle(claimed(self._claims, over), "dropped")
 
     async def _work(self) -> None:
         while True:
@@ -126,45 +130,75 @@ class Outlet(Generic[T]):
                 await self._more.wait()
             size = min(self._batch_size, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(size)]
-            self._in_hand = self._claim(size)
+            self._in_hand = claimed(self._claims, size)
             self._has_room.set()
             taken = await self._published(batch)
             claims, self._in_hand = self._in_hand, []
             self._settle(claims, "published" if taken else "failed")
 
-    def _claim(self, count: int) -> Claims:
-        """Take the oldest so many from the claims."""
-        found: Claims = []
-        while count:
-            size, receipt = self._claims.popleft()
-            if size > count:
-                self._claims.appendleft((size - count, receipt))
-                size = count
-            found.append((size, receipt))
-            count -= size
-        return found
-
     def _settle(self, claims: Claims, became: str) -> None:
         for count, receipt in claims:
-            self._counts[became] += count
+            if became != "stored":
+                self._counts[became] += count
             if receipt is not None:
-                receipt.settle(count, taken=became == "published")
+                receipt.settle(count, taken=became in ("published", "stored"))
 
-    async def _published(self, batch: Sequence[T]) -> bool:
+    async def _published(self, batch: Sequence[T]) -> bool | None:
+        """Whether it was taken; None if that is left open, because the outlet closes and what is left is kept elsewhere."""
         attempt, wait_s = 1, self._retry.first
         while True:
+            asked_s = 0.0
             try:
                 await self._publish(batch)
                 return True
+            except PartlyTaken as error:
+                self._partly(error, len(batch))
+                return True
             except Exception as error:  # noqa: BLE001 - a publisher may raise anything; the sample's way ends here
                 self._warn(error, len(batch), attempt)
-            if attempt >= self._retry.attempts:
-                return False
-            await asyncio.sleep(wait_s)
+                if not self._goes_on(error, attempt):
+                    return False
+                if self._is_closing and self._keeps:
+                    return None
+                asked_s = getattr(error, "retry_after_s", 0.0)
+            await self._pause(max(wait_s, min(asked_s, self._retry.longest)))
             attempt, wait_s = attempt + 1, min(2 * wait_s, self._retry.longest)
+
+    def _goes_on(self, error: Exception, attempt: int) -> bool:
+        """Whether to try again after this."""
+        return not isinstance(error, Rejected) and attempt < self._retry.attempts
+
+    async def _pause(self, seconds: float) -> None:
+        """Ends early when the outlet is to close and need not wait."""
+        if not self._keeps:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    def _partly(self, error: PartlyTaken, size: int) -> None:
+        """Those are failed that would be counted as published with the others; nobody says which they are."""
+        log.warning("%s did not take all of %d: %s", self._name, size, error)
+        rejected = min(error.rejected, size)
+        self._counts["failed"] += rejected
+        self._counts["published"] -= rejected
 
     def _warn(self, error: Any, count: int, attempt: int) -> None:
         tries, kind = self._retry.attempts, type(error).__name__
         log.warning(
             "%s did not take %d (attempt %d of %d): %s: %s", self._name, count, attempt, tries, kind, error
         )
+
+
+def claimed(claims: deque[tuple[int, Receipt | None]], count: int) -> Claims:
+    """Take the oldest so many from the claims."""
+    found: Claims = []
+    while count:
+        size, receipt = claims.popleft()
+        if size > count:
+            claims.appendleft((size - count, receipt))
+            size = count
+        found.append((size, receipt))
+        count -= size
+    return found

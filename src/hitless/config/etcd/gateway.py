@@ -61,7 +61,7 @@ class Gateway:
         Raises:
             EtcdError: no endpoint answered in time, or one refused.
         """
-        answer = self._ask("/v3/kv/range", _range(prefix))
+        answer = self.ask("/v3/kv/range", _range(prefix))
         pairs = (Pair(_text(each["key"]), b64decode(each.get("value", ""))) for each in answer.get("kvs", ()))
         return Reading(int(answer["header"]["revision"]), tuple(sorted(pairs, key=lambda pair: pair.key)))
 
@@ -87,7 +87,12 @@ class Gateway:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    def _ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one call of the gateway, such as `/v3/kv/txn`; it may be a stream's `{"result": …}`.
+
+        Raises:
+            EtcdError: no endpoint answered in time, or one refused. It may have been done all the same.
+        """
         body, troubles = json.dumps(request).encode(), []
         for endpoint in self._endpoints:
             try:
@@ -102,7 +107,7 @@ class Gateway:
             except (PostFailed, EtcdError) as error:
                 troubles.append(str(error))
                 continue
-            if answer.status == 200 and "header" in found:
+            if answer.status == 200 and ("header" in found or "result" in found):
                 return found
             troubles.append(
                 f"{endpoint} refused: {found.get('error') or found.get('message') or answer.status}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
@@ -10,7 +11,7 @@ from oslo_config import cfg
 
 from hitless.config.document import Data
 from hitless.config.ini_lines import DEFAULT_SECTION, Entry, Lines
-from hitless.config.interpolation import DEPTH_LIMIT, REFERENCE
+from hitless.config.interpolation import DEPTH_LIMIT, REFERENCE, Budget
 from hitless.config.keys import KeyPath
 from hitless.config.oslo.options import Backends, Options, OsloOptions, section_name
 from hitless.config.oslo.values import has_reference
@@ -158,34 +159,35 @@ class Reading:
 
     def _text(self, text: str, section: str, where: str, option: cfg.Opt) -> str:
         try:
-            return self._interpolated(text, section, 0)
+            return self._interpolated(text, section, 0, Budget())
         except _Elsewhere:
             return ""  # the option that is referred to tells it
         except LookupError as error:
             self._problems.append(Problem(where, _dotted(section, option.dest), str(error.args[0])))
             return ""
 
-    def _interpolated(self, text: str, section: str, depth: int) -> str:
-        """Raises LookupError: a reference leads nowhere, or in a circle."""
+    def _interpolated(self, text: str, section: str, depth: int, budget: Budget) -> str:
+        """Raises LookupError: a reference leads nowhere, or in a circle, or they grow without measure."""
         if "$" not in text:
             return text
         if depth > DEPTH_LIMIT:
             raise LookupError("its $ references go in a circle")
-        return REFERENCE.sub(
-            lambda match: (
-                "$" if match["dollar"] else self._lookup(match["bare"] or match["braced"], section, depth)
-            ),
-            text.replace(r"\$", "$$"),
-        )
 
-    def _lookup(self, name: str, section: str, depth: int) -> str:
+        def found(match: re.Match[str]) -> str:
+            if match["dollar"]:
+                return "$"
+            return budget.take(self._lookup(match["bare"] or match["braced"], section, depth, budget))
+
+        return REFERENCE.sub(found, text.replace(r"\$", "$$"))
+
+    def _lookup(self, name: str, section: str, depth: int, budget: Budget) -> str:
         group, _, key = name.rpartition(".")
         for place in [section_name(group)] if group else [section, DEFAULT_SECTION]:
             option = (self._options.sections.get(place) or self._each).get(key)
             if option is not None:
                 written = self._written(place, option)
                 value = option.default if written is None else written.texts[-1]
-                return self._interpolated("" if value is None else str(value), place, depth + 1)
+                return self._interpolated("" if value is None else str(value), place, depth + 1, budget)
         kind = _Elsewhere if depth else LookupError
         raise kind(f"${name} stands for nothing; there is no such option")
 

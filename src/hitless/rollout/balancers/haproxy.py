@@ -17,6 +17,7 @@ from hitless.rollout.balancers.balancer import InstanceState, ServerState, Sessi
 from hitless.rollout.balancers.errors import BalancerError, BalancerUnreachable, DrainLate, NoSuchServer
 from hitless.rollout.balancers.haproxy_instance import HAProxyInstance, Key, Look, Row
 from hitless.rollout.balancers.in_step import Act, in_step
+from hitless.rollout.balancers.pause import pause
 from hitless.rollout.balancers.restarts import Restarts
 from hitless.rollout.balancers.settings import HAProxySettings
 
@@ -68,7 +69,7 @@ class HAProxy:
         await self._set(server, "ready", deadline)
         while not (state := self._state(server, await self._looks(deadline))).up:
             late = [name for name, each in state.instances.items() if not each.up]
-            await _pause(deadline, self._settings.poll, f"{server} did not come up at {', '.join(late)}")
+            await pause(deadline, self._settings.poll, f"{server} did not come up at {', '.join(late)}")
 
     async def sessions(self, server: str, deadline: Deadline) -> tuple[Session, ...]:
         keys = self._keys(server, await self._looks(deadline))
@@ -140,8 +141,8 @@ class HAProxy:
             if forgotten <= restarted:
                 await self._set(server, status, deadline)
                 return None
-        except BalancerUnreachable as error:
-            restarts.silence(error)
+        except (BalancerUnreachable, DeadlinePassed) as error:
+            restarts.silence(BalancerUnreachable(str(error)))
             return None
         raise BalancerError(
             f"somebody else has set {server} at {', '.join(sorted(forgotten))} while it was to {status}"
@@ -220,9 +221,3 @@ def _instance(rows: Sequence[Row]) -> InstanceState:
 def _names(look: Look) -> str:
     names = sorted(str(key) for key in look.servers)
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") or "none"
-
-
-async def _pause(deadline: Deadline, seconds: float, what: str) -> None:
-    if deadline.expired:
-        raise DeadlinePassed(what, deadline.seconds)
-    await asyncio.sleep(min(seconds, deadline.remaining()))

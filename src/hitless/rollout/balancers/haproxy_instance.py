@@ -1,7 +1,7 @@
 """One HAProxy: what it says of its servers, also in processes that a reload has left behind.
 
 A reload starts a new process. The old one keeps the requests that it has, and the new one's figures do not hold them. A
-master socket (`haproxy -W -S`) shows both, and then both are counted and told; behind a stats socket the old process
+master socket (`haproxy -W -S`) shows both, and then both are counted; behind a stats socket the old process
 cannot be seen.
 """
 
@@ -74,29 +74,27 @@ class HAProxyInstance:
         Raises:
             BalancerUnreachable: it does not answer, or nothing that can be understood.
         """
-        current, old = await self._processes(deadline)
-        pid = await self._pid(current, deadline)
-        servers = await self._servers(current, deadline)
-        for process in old:
-            for key, row in (await self._servers_of_old(process, deadline)).items():
-                if key in servers and (row.sessions or row.queued):
-                    servers[key] = _together(servers[key], row)
-        return Look(pid, bool(self._is_master), servers)
+        while True:
+            current, old = await self._processes(deadline)
+            pid = await self._pid(current, deadline)
+            servers = await self._servers(current, deadline)
+            for process in old:
+                for key, row in (await self._servers_of_old(process, deadline)).items():
+                    if key in servers and (row.sessions or row.queued):
+                        servers[key] = _together(servers[key], row)
+            if pid == await self._pid(current, deadline):
+                return Look(pid, bool(self._is_master), servers)
+            # Reloaded meanwhile: half of this is of the old process.
 
     async def set(self, key: Key, status: Status, deadline: Deadline) -> None:
-        """Set it, in old processes as well: they may still get requests on connections that they have.
+        """Set it, in the process that takes new connections: old ones refuse ("Proxy is disabled"), and close a
+        connection after the request that it is busy with.
 
         Raises:
             BalancerRefused: HAProxy answered with an error.
         """
-        current, old = await self._processes(deadline)
+        current, _ = await self._processes(deadline)
         await self._api.tell(f"{current}set server {key} state {status}", deadline)
-        for process in old if status != "ready" else ():
-            try:
-                await self._api.tell(f"{process}set server {key} state {status}", deadline)
-            except (BalancerRefused, BalancerUnreachable):
-                if process in (await self._processes(deadline))[1]:
-                    raise
 
     async def sessions(self, key: Key, deadline: Deadline) -> list[Session]:
         """What the server works on."""
@@ -110,8 +108,12 @@ class HAProxyInstance:
     async def cut(self, key: Key, deadline: Deadline) -> None:
         """End all sessions of the server, whatever they are about."""
         current, old = await self._processes(deadline)
-        for process in (current, *old):
-            await self._api.tell(f"{process}shutdown sessions server {key}", deadline)
+        await self._api.tell(f"{current}shutdown sessions server {key}", deadline)
+        for process in old:  # whose servers cannot be named any more, but whose sessions can
+            answer = await self._api.ask(f"{process}show sess", deadline)
+            for line in answer.splitlines():
+                if _session(line, key, self.name):
+                    await self._api.tell(f"{process}shutdown session {line.partition(':')[0]}", deadline)
 
     async def _processes(self, deadline: Deadline) -> tuple[str, Sequence[str]]:
         """How commands for the current process begin, and for the old ones."""

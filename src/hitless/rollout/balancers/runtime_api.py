@@ -20,6 +20,7 @@ ANSWER_LIMIT: Final = 256 << 20
 """Bytes: room for the sessions of a large instance."""
 CHUNK: Final = 1 << 18
 SHOWN: Final = 200
+NO_PROCESS: Final = "Can't find the target PID"
 UNKNOWN: Final = "Unknown command"
 
 
@@ -41,11 +42,17 @@ class RuntimeApi:
         try:
             answer = await sooner.wait(self._exchange(command), f"haproxy at {self.address} did not answer")
         except DeadlinePassed as error:
+            if deadline.expired:
+                raise
             raise BalancerUnreachable(str(error)) from None
         except OSError as error:
             raise BalancerUnreachable(
                 f"haproxy at {self.address} cannot be reached: {error.strerror or error}"
             ) from error
+        if answer.startswith(NO_PROCESS):
+            raise BalancerUnreachable(
+                f"haproxy at {self.address} has no process to ask: it was just reloaded"
+            )
         if answer.startswith((UNKNOWN, "Permission denied")):
             raise BalancerRefused(
                 f"haproxy at {self.address} refused {command!r}: {_shown(answer)}; level admin is needed"

@@ -80,6 +80,7 @@ class NginxSettings(_Table):
         (),
         description="where the instances run, as ssh knows them, all kept in step; this machine if not set",
     )
+    ssh: Words = Field(("ssh",), description="how ssh is run, for hosts")
     poll: Wait = Field(POLL_S, description="between two looks at workers that finish")
     answer: Wait = Field(ANSWER_S, description="for one command")
 
@@ -88,7 +89,7 @@ class CommandSettings(_Table):
     """Any balancer, by commands that are run here. {server} in them is the server's name."""
 
     kind: Literal["command"]
-    state: Words = Field(description="prints the servers as JSON")
+    state: Words = Field(description="prints the servers as a JSON object, by name")
     drain: Words = Field(description="no new work for {server}; need not wait for its sessions")
     ready: Words = Field(description="work for {server} again")
     maint: Words | None = Field(None, description="takes {server} out; drain if not set")

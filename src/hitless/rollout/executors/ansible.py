@@ -6,10 +6,12 @@ Slow beside ssh (a run of ansible for each command), and worth it where an inven
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib
 import json
 import os
 import secrets
+import shlex
 import sys
 import tempfile
 import threading
@@ -21,14 +23,16 @@ from hitless.change import Deadline, DeadlinePassed
 from hitless.rollout.executors.capture import Capture
 from hitless.rollout.executors.errors import ExecutorError, NotRun, Unreachable
 from hitless.rollout.executors.executor import NOTHING, Finished, Target
-from hitless.rollout.executors.lifeline import Unfit, check
+from hitless.rollout.executors.lifeline import Unfit, check, loader
 from hitless.rollout.executors.settings import AnsibleSettings
 
 KILL_S: Final = 2
 LATE: Final = 124
 """What coreutils' timeout exits with."""
-SPARE_S: Final = 10.0
+SPARE_S: Final = 30.0
 """For ansible to tell us that it has ended the command."""
+SAID: Final = 2000
+ABSENT: Final = "hitless finds no such program"
 ENDS: Final = {"runner_on_ok", "runner_on_failed", "runner_on_unreachable"}
 
 
@@ -62,7 +66,7 @@ class AnsibleExecutor:
             raise NotRun(node.name, f"node {node.name}: its user and options are said in ansible's inventory")
         try:
             check(command, env)
-            text = None if stdin is None else stdin.decode()
+            text = (stdin or b"").decode()
         except (Unfit, UnicodeDecodeError) as error:
             raise NotRun(node.name, f"ansible cannot run {command[:1]} on {node.name}: {error}") from error
         await deadline.wait(self._few.acquire(), f"a command on {node.name} did not get its turn")
@@ -125,10 +129,11 @@ class AnsibleExecutor:
         said = str(result.get("msg") or event.get("output") or "it said nothing").strip()
         if event["event"] == "runner_on_unreachable":
             raise Unreachable(node.name, f"{node.name} cannot be reached by ansible: {said}")
-        if "rc" not in result:
-            raise ExecutorError(node.name, f"ansible did not run {command[0]} on {node.name}: {said[-2000:]}")
-        if result.get("cmd") and "stdout" not in result:
-            raise NotRun(node.name, f"{command[0]} cannot be run on {node.name}: {said}")
+        if "rc" not in result or "cmd" not in result:
+            said = str(result.get("module_stderr") or said).strip()
+            raise ExecutorError(node.name, f"ansible did not run {command[0]} on {node.name}: {said[-SAID:]}")
+        if str(result.get("stderr", "")).startswith(ABSENT):
+            raise NotRun(node.name, f"there is no program {command[0]} on {node.name}")
         code = int(result["rc"])
         if code in (LATE, 128 + 9) and deadline.expired:
             raise DeadlinePassed(f"{command[0]} on {node.name} did not end (it was ended)", deadline.seconds)
@@ -145,30 +150,41 @@ def _path() -> str:
 
 
 def _play(
-    node: Target, command: Sequence[str], env: Mapping[str, str], stdin: str | None, deadline: Deadline
+    node: Target, command: Sequence[str], env: Mapping[str, str], stdin: str, deadline: Deadline
 ) -> str:
     """A playbook of one task. `timeout` of the node ends the command at the deadline: ansible's own gives up and leaves
     it running."""
-    argv = ["timeout", f"--kill-after={KILL_S}", f"{max(0.1, deadline.remaining()):.1f}", *command]
-    lines = [
-        f"- hosts: {json.dumps(node.name)}",
-        "  gather_facts: false",
-        "  tasks:",
-        "    - name: command",
-        "      ansible.builtin.command:",
-        "        strip_empty_ends: false",
-        f"        argv: [{', '.join(_unsafe(word) for word in argv)}]",
+    text = _script(command, env)
+    argv = [
+        "timeout",
+        f"--kill-after={KILL_S}",
+        f"{max(0.1, deadline.remaining()):.1f}",
+        *loader(len(text.encode())),
     ]
-    if stdin is not None:
-        lines += ["        stdin_add_newline: false", f"        stdin: {_unsafe(stdin)}"]
-    if env:
-        lines += ["      environment:", *(f"        {name}: {_unsafe(value)}" for name, value in env.items())]
-    return "\n".join(lines) + "\n"
+    arguments = {"argv": argv, "stdin": text + stdin, "stdin_add_newline": False, "strip_empty_ends": False}
+    play = {
+        "hosts": node.name,
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.command": None, "args": _literal(arguments)},
+        ],
+    }
+    return json.dumps([play])
 
 
-def _unsafe(text: str) -> str:
-    """YAML of a string that ansible does not look into for variables."""
-    return f"!unsafe {json.dumps(text)}"
+def _script(command: Sequence[str], env: Mapping[str, str]) -> str:
+    """Read from the standard input, so that secrets in the environment are on no command line."""
+    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in env.items())
+    first = shlex.quote(command[0])
+    absent = f"command -v {first} >/dev/null 2>&1 || {{ echo '{ABSENT}' >&2; exit 127; }}"
+    return f"{exports}\n{absent}\nexec {shlex.join(command)}\n"
+
+
+def _literal(value: object) -> str:
+    """A template of exactly this value: ansible looks for variables in what is written, and takes `!unsafe "true"` for a
+    truth value, but leaves what a template gives as it is."""
+    data = base64.b64encode(json.dumps(value).encode()).decode()
+    return f"{{{{ '{data}' | b64decode | from_json }}}}"
 
 
 def _extra(settings: AnsibleSettings) -> dict[str, Any]:

@@ -35,12 +35,13 @@ mark {ready}
 IFS= read -r go <&3 || exit 0
 {feed}
 {{
-  cat <&3
+  cat <&3 >/dev/null 2>&1
   trap : TERM
   kill -TERM 0
   sleep {grace}
+  mark 137
   kill -KILL 0
-}} >/dev/null 2>&1 4<&- &
+}} 4<&- &
 watcher=$!
 late=
 trap late=1 HUP INT TERM
