@@ -29,8 +29,16 @@ case $command in
   installed) basename "$(readlink "$home/current")" ;;
   start)
     venv=$(readlink "$home/current")
+    rm -f "$pid_file"
     setsid sh -c 'echo $$ >"$1" && exec "$2/bin/python" "$2/bin/glance-api" --config-file "$3"' \
       glance "$pid_file" "$venv" "$home/glance-api.conf" >>"$home/glance-api.out" 2>&1 </dev/null &
+    # What has not left this session is ended with the command.
+    n=0
+    until [ -s "$pid_file" ]; do
+      n=$((n + 1))
+      [ "$n" -lt 1000 ] || { echo "node.sh: glance-api was not started" >&2; exit 1; }
+      sleep 0.02
+    done
     ;;
   stop) processes >/dev/null && kill "$(cat "$pid_file")" ;;
   kill) processes >/dev/null && kill -s KILL -- "-$(cat "$pid_file")" ;;

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -224,15 +225,11 @@ async def ran(*command: str) -> str:
     Raises:
         ServiceFailed: it failed.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    if process.returncode:
-        raise ServiceFailed(
-            f"{' '.join(command)} exited with {process.returncode}: {out.decode(errors='replace')}"
-        )
-    return out.decode(errors="replace")
+    # Not by the loop: uvloop leaves copies of the pipe in the child, and what a start action starts would keep it open.
+    done = await asyncio.to_thread(
+        subprocess.run, command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )  # fmt: skip
+    out = done.stdout.decode(errors="replace")
+    if done.returncode:
+        raise ServiceFailed(f"{' '.join(command)} exited with {done.returncode}: {out}")
+    return out

@@ -142,14 +142,19 @@ class FleetLoad:
 
     def __init__(
         self, url: str, *, clients: int, think: tuple[float, float], uploads: int, upload_s: float,
-        upload_bytes: int = 1024 * 1024, timeout_s: float = 30.0, seconds: float = 3600.0,
+        upload_bytes: int = 1024 * 1024, timeout_s: float = 30.0, seconds: float = 3600.0, step: str = "start",
     ) -> None:  # fmt: skip
         self.url: Final = url
         self.book: Final = Book()
         life = Life(self.book)
         mix = (Share(2, life.made), Share(4, life.used), Share(3, get("/images")))
         self.load: Final = Load(
-            url, clients=clients, think=think, mix=mix, limits=Limits(timeout_s=timeout_s, seconds=seconds)
+            url,
+            clients=clients,
+            think=think,
+            mix=mix,
+            limits=Limits(timeout_s=timeout_s, seconds=seconds),
+            step=step,
         )
         self.uploads = 0
         """Long ones that arrived whole."""
