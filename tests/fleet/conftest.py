@@ -37,10 +37,14 @@ class Place:
     sql: Callable[[str], Any]
     rollouts: list[dict[str, Any]] = field(default_factory=list)
 
-    async def rollout(self, release: str, **also: object) -> dict[str, Any]:
+    async def rollout(self, release: str, *, soak: float = 1.0, drained: bool = True) -> dict[str, Any]:
         """`hitless rollout run`; what it printed. Fails if it did not exit with 0."""
-        timing = Timing(soak=float(str(also.pop("soak", 1.0))))
-        path = self.fleet.write_rollout(self.balancer.socket, timing, **also)
+        path = self.fleet.write_rollout(self.balancer.socket, Timing(soak=soak))
+        if not drained:
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text(
+                "".join(each for each in lines if not each.startswith(("balancers:", "  front:")))
+            )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "hitless", "rollout", "run", "--json", "--release", release),
             *("-f", str(path), "--state-dir", str(self.fleet.root / "state")),

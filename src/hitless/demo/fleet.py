@@ -143,17 +143,15 @@ class Fleet:
         """
         await asyncio.gather(*(self._start(node) for node in self.nodes))
 
-    def write_rollout(self, socket: Path, timing: Timing = Timing(), **also: object) -> Path:
-        """`rollout.yaml` for HAProxy's (or our own balancer's) runtime socket; `also` are further lines of it."""
+    def write_rollout(self, socket: Path, timing: Timing = Timing()) -> Path:
+        """`rollout.yaml` for HAProxy's (or our own balancer's) runtime socket."""
         nodes = "".join(f"  {node.name}: {{address: {node.address}}}\n" for node in self.nodes)
         text = ROLLOUT_YAML.format(
             root=self.root, python=sys.executable, install=FLEET / "install.py", start=FLEET / "start.sh",
             nodes=nodes.rstrip(), port=self.nodes[0].port, socket=socket, backend=BACKEND, operator=self.operator,
             soak=timing.soak, interval=timing.interval, drain=timing.drain,
         )  # fmt: skip
-        return _write(
-            self.root / "rollout.yaml", text + "".join(f"{key}: {value}\n" for key, value in also.items())
-        )
+        return _write(self.root / "rollout.yaml", text)
 
     async def releases(self) -> dict[str, str]:
         """What each node says that it runs."""
