@@ -12,8 +12,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hitless.agent.publishers.file import FilePublisher
+from hitless.agent.publishers.lines import line, lines
 from hitless.agent.publishers.log import LogPublisher
 from hitless.agent.publishers.prometheus import PrometheusPublisher
 from hitless.agent.publishers.sqlite import SqlitePublisher
@@ -185,3 +188,31 @@ def test_an_address_that_is_taken_is_refused() -> None:
         publisher.close()
     with pytest.raises(ValueError, match="expected an address"):
         PrometheusPublisher(PublisherUrl.parse("prometheus://gateway/push"))
+
+
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.builds(
+        Sample,
+        st.text(max_size=8),
+        st.floats() | st.integers(),
+        st.text(max_size=3),
+        st.text(max_size=8),
+        st.floats(0, 4_000_000_000),
+        st.sampled_from(["gauge", "delta", "cumulative"]),
+        st.text(max_size=3),
+        st.dictionaries(st.text(max_size=4), JSONS, max_size=4),
+        st.none() | st.text(max_size=3),
+        st.none() | st.text(max_size=3),
+    )
+)
+def test_quick_lines_are_those_of_the_json_module(sample: Sample) -> None:
+    assert line(sample) == json.dumps(sample.to_json())
+    assert lines([sample, sample]).decode().splitlines() == [line(sample)] * 2

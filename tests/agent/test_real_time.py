@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import json
+import statistics
 import sys
 import time
 from collections import defaultdict
@@ -27,6 +28,10 @@ from hitless.change import Event, Status
 from hitless.live import Triggers
 
 SOURCES = 500
+CHANGES = 200
+PHASES = 20
+"""With changes, and as many without."""
+PHASE_S = 2.0
 MOVED_S = 0.010
 """What issue 6 allows."""
 DEADLINE_S = 60.0
@@ -53,10 +58,13 @@ def prompt() -> Iterator[None]:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
-async def test_200_changes_in_real_time_lose_and_double_nothing(
+@pytest.mark.timeout(600)
+async def test_200_changes_in_real_time_move_no_other_tick_and_lose_and_double_nothing(
     prompt: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Quiet phases and phases with changes take turns, so that what else the machine does is the same in both. The latest tick of
+    each phase is looked at, and half of the phases of a kind: a single one may have had bad luck.
+    """
     late: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     async def measure(poll: Poll) -> list[Sample]:
@@ -66,14 +74,20 @@ async def test_200_changes_in_real_time_lose_and_double_nothing(
     ground = Ground(a=measure)
     agent = Agent(fleet(0), plugins=ground.plugins)
     await agent.start()
-    began = time.time()
-    await asyncio.sleep(20)
-    quiet_until = time.time()
-    for number in range(1, 201):
-        outcome = await agent.reload(fleet(number))
-        assert outcome.status is Status.APPLIED
-        await asyncio.sleep(0.05)
+    await asyncio.sleep(PHASE_S)
+    phases: list[tuple[bool, float, float]] = []
+    changes = 0
+    for phase in range(2 * PHASES):
+        began, has_changes = time.time(), phase % 2 == 1
+        for _ in range(CHANGES // PHASES if has_changes else 0):
+            changes += 1
+            outcome = await agent.reload(fleet(changes))
+            assert outcome.status is Status.APPLIED
+            await asyncio.sleep(PHASE_S / (CHANGES // PHASES) / 2)
+        await asyncio.sleep(max(0.0, began + PHASE_S - time.time()))
+        phases.append((has_changes, began, time.time()))
     await agent.stop()
+    assert changes == CHANGES
     del late["s7"]
     for name, ticks in late.items():
         steps = [later[0] - sooner[0] for sooner, later in itertools.pairwise(ticks)]
@@ -82,18 +96,24 @@ async def test_200_changes_in_real_time_lose_and_double_nothing(
     assert agent.tally.polls["missed"] == agent.tally.polls["skipped"] == 0
     kept = ground.one("kept://all")
     assert len(kept.samples) == agent.tally.polls["samples"] == agent.tally.polls["polls"]
-    for what, ticks in (
-        ("without changes", [tick for each in late.values() for tick in each if tick[0] < quiet_until]),
-        ("with changes", [tick for each in late.values() for tick in each if tick[0] >= quiet_until]),
-    ):
-        delays = [delay for _, delay in ticks]
-        with capsys.disabled():
-            print(
-                f"\n{what}: {len(delays)} ticks in {time.time() - began:.0f} s, late by"
-                f" {at_percentile(delays, 0.5) * 1e3:.2f} ms (median), {at_percentile(delays, 0.99) * 1e3:.2f} ms (99 %),"
-                f" {max(delays) * 1e3:.2f} ms (worst); more than {MOVED_S * 1e3:g} ms:"
-                f" {sum(delay > MOVED_S for delay in delays)}"
-            )
+    ticks = sorted(tick for each in late.values() for tick in each)
+    worst = {
+        kind: [
+            max(delay for at, delay in ticks if began <= at < ended)
+            for has_changes, began, ended in phases
+            if has_changes is kind
+        ]
+        for kind in (False, True)
+    }
+    quiet, changing = statistics.median(worst[False]), statistics.median(worst[True])
+    delays = [delay for _, delay in ticks]
+    with capsys.disabled():
+        print(
+            f"\n{len(ticks)} ticks, {changes} changes; late by {at_percentile(delays, 0.5) * 1e3:.2f} ms (median),"
+            f" {at_percentile(delays, 0.99) * 1e3:.2f} ms (99 %); the latest of a phase: {quiet * 1e3:.2f} ms without"
+            f" changes, {changing * 1e3:.2f} ms with them"
+        )
+    assert changing - quiet <= MOVED_S
 
 
 async def test_watched_files_are_taken_when_they_change_and_refused_ones_again_when_mended(

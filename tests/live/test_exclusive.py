@@ -13,6 +13,7 @@ from tests.live.models import Database, Settings, Thing, World
 
 from hitless.change import DeadlinePassed, Status
 from hitless.live import QueueFull, Quiesce, Replaced, Runtime, Setting, Timeouts, WouldBlock
+from hitless.live.status import generations_of
 
 
 class Listener(Thing): ...
@@ -255,6 +256,7 @@ async def test_while_a_close_hangs_it_is_not_opened_a_second_time(
     with pytest.raises(Replaced, match="listener was stopped for a change that was taken back"):
         async with runtime.lease(Listener):
             pass
+    assert generations_of(runtime.leases)[0]["missing"] == ["listener"]
     refused = await runtime.reload(Settings(level="warning"))
     assert (refused.status, refused.reason) == (Status.REJECTED, "still_open")
     assert world.opened.total() == 1

@@ -21,6 +21,7 @@ from hitless.change import ChangeInProgress, Event, Status
 from hitless.config import TomlFile
 from hitless.config.sources import Layer, Origin
 from hitless.live import Limits, Needs, Runtime, Setting, Timeouts, Triggers
+from hitless.live.status import generations_of
 
 
 class Odd(BaseModel):
@@ -321,6 +322,8 @@ async def test_a_resource_whose_task_group_fails_is_told_and_built_anew_by_the_n
     event = await told.wait_for("resource.failed")
     assert event.fields["resource"] == "consumer"
     assert str(event.fields["message"]).startswith("ConnectionError: the broker has gone")
+    (shown,) = generations_of(runtime.leases)
+    assert (shown["failed"], shown["missing"]) == (["consumer"], [])
     assert runtime.plan(Settings()).steps == ("rebuild consumer: it has failed",)
     assert (await runtime.reload(Settings())).status is Status.APPLIED
     await runtime.drained()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A balancer in a folder, for tests that are not about balancers: balancer.sh FOLDER state|drain|ready|maint [SERVER].
-# Each server is a file status-NAME; sessions-NAME says how many it has; down-NAME fails its checks; with the file `off` nothing
+# A balancer in a folder, for tests that are not about balancers: balancer.sh FOLDER state|sessions|drain|ready|maint [SERVER].
+# Each server is a file status-NAME; sessions-NAME says how many it has, list-NAME which; down-NAME fails its checks; with the file `off` nothing
 # answers.
 cd "$1" || exit 9
 [ -e off ] && { echo "connection refused" >&2; exit 1; }
@@ -15,6 +15,8 @@ if [ "$2" = state ]; then
     separator=,
   done
   echo '}'
+elif [ "$2" = sessions ]; then
+  if [ -e "list-$3" ]; then cat "list-$3"; else echo '[]'; fi
 else
   echo "$2" > "new-$3.$$" && mv "new-$3.$$" "status-$3"
   echo "$2 $3" >> log

@@ -55,6 +55,7 @@ balancers:
     drain: {balancer} drain {{server}}
     ready: {balancer} ready {{server}}
     maint: {balancer} maint {{server}}
+    sessions: {balancer} sessions {{server}}
     poll: 50ms
 {balancers}
 soak: 100ms
@@ -204,6 +205,18 @@ class Ground:
 
     def roll_back(self) -> RolloutRow:
         return asyncio.run(self.rollouts().rollback())
+
+    def is_at(self, step: str) -> bool:
+        """Whether a runner is at this step."""
+        if self.last() is None:
+            return False
+        rows = self.status().steps
+        return step in rows and rows[step].state == "running"
+
+    def write_sessions(self, node: str, sessions: list[tuple[str, float]]) -> None:
+        """What the balancer says of a node's sessions."""
+        rows = [{"client": client, "age_s": age_s} for client, age_s in sessions]
+        (self.balancer / f"list-{node}").write_text(json.dumps(rows))
 
     def last(self) -> RolloutRow | None:
         return next(iter(asyncio.run(self.rollouts().history(1))), None)

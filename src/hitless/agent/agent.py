@@ -30,7 +30,8 @@ from hitless.agent.running import DefinitionFiles, OutletSpec, PublisherSpec, Ru
 from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
 from hitless.agent.transformers.chain import Chain
-from hitless.change import JSON, Deadline, DeadlinePassed, Outcome
+from hitless.agent.workers import Workers
+from hitless.change import Deadline, DeadlinePassed, Outcome
 from hitless.config import Source
 from hitless.live import Each, EachKey, Limits, Needs, Runtime, Setting, Timeouts, Triggers
 
@@ -55,10 +56,16 @@ class Agent:
     ) -> None:
         self.plugins: Final = plugins or Plugins()
         self.tally: Final = Tally()
+        self.workers: Final = Workers()
         self.runtime: Final = Runtime(Running, name=name, limits=limits, overdue="wait")
         self._source: Final = source
         self._poller: Final = Poller(
-            self.enter, self.plugins, self.tally, clock or SystemClock(), partition=partition
+            self.enter,
+            self.plugins,
+            self.tally,
+            clock or SystemClock(),
+            partition=partition,
+            workers=self.workers,
         )
         self._polling: asyncio.Task[None] | None = None
         self._declare()
@@ -114,11 +121,11 @@ class Agent:
         if self._polling is not None:
             self._poller.arrange(self.runtime.settings.definition.polling)
 
-    def listeners(self) -> list[JSON]:
+    def listeners(self) -> list[dict[str, Any]]:
         """Of each listener: its broker, its state, what it holds and what it has taken."""
         return self._listening.status()
 
-    def taken(self) -> dict[str, JSON]:
+    def taken(self) -> dict[str, dict[str, int]]:
         """Counts of messages by broker, since the agent was made."""
         return self._listening.counts()
 
@@ -151,7 +158,7 @@ class Agent:
             spec: Annotated[PublisherSpec, Each()], key: Annotated[str, EachKey()]
         ) -> AsyncIterator[SharedPublisher]:
             url = PublisherUrl.parse(spec.url)
-            shared = SharedPublisher(plugins.load(PUBLISHER, url.scheme)(url), key)
+            shared = SharedPublisher(plugins.load(PUBLISHER, url.scheme)(url), key, self.workers)
             await shared.open()
             yield shared
             await shared.close()
@@ -162,7 +169,7 @@ class Agent:
             key: Annotated[str, EachKey()],
             publisher: Annotated[SharedPublisher, Needs("publisher", key_from="each.publisher")],
         ) -> AsyncIterator[Outlet[Any]]:
-            made = await outlet_of(spec, key, publisher, tally.outlet(key))
+            made = await outlet_of(spec, key, publisher, tally.outlet(key), self.workers)
             yield made
             await made.aclose()
 

@@ -29,6 +29,7 @@ FormatOnly = Annotated[
     bool,
     typer.Option("--format-only", help="do not ask whether pollsters and publishers are installed here"),
 ]
+Reach = Annotated[bool, typer.Option("--reach", help="ask whether each publisher can be reached from here")]
 Config = Annotated[str, typer.Option("--config", "-c", help="configuration file")]
 Writable = Annotated[bool, typer.Option("--allow-writable", help="accept files that others may write")]
 
@@ -45,12 +46,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(
-    files: Files, format_only: FormatOnly = False, allow_writable: Writable = False, as_json: AsJson = False
+    files: Files,
+    format_only: FormatOnly = False,
+    reach: Reach = False,
+    allow_writable: Writable = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check files by the code that the agent runs, and say all that is wrong."""
     reading, found, notified = _checked(
         files, format_only=format_only, allow_writable=allow_writable, as_json=as_json
     )
+    if reach:
+        _reach(reading, found, as_json=as_json)
     definition = reading.definition
     sizes = {
         "polling sources": len(definition.polling),
@@ -176,6 +183,21 @@ def _refuse(found: Check, *, as_json: bool) -> NoReturn:
     else:
         _tell(found.problems)
     raise typer.Exit(int(ExitCode.INVALID))
+
+
+def _reach(reading: Reading, found: Check, *, as_json: bool) -> None:
+    """Raises typer.Exit with code 1 when the files are valid and a publisher cannot be reached, after saying which."""
+    from hitless.agent.plugins import Plugins
+    from hitless.agent.reaching import unreachable
+
+    problems = unreachable(reading, Plugins())
+    if not problems:
+        return
+    if as_json:
+        print_json({"valid": True, "problems": _json(problems), "warnings": _json(found.warnings)})
+    else:
+        _tell(problems)
+    raise typer.Exit(int(ExitCode.FAILED))
 
 
 def _tell(problems: Sequence[Problem], before: str = "") -> None:

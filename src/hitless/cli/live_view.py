@@ -28,11 +28,19 @@ def live_view(answer: Any) -> list[RenderableType]:
             f"{each['since_s']:.0f} s",
         )
     lines: list[RenderableType] = [table]
+    for each in answer["generations"]:
+        for what in ("failed", "missing"):
+            if each["state"] == "serving" and each.get(what):
+                told = f"{what}: {', '.join(each[what])}; the next reload builds it"
+                lines.append(Text(told, style="red"))
     for drain in answer["drains"]:
         lines += live_drain(drain)
-    if listeners := answer.get("reports", {}).get("listeners"):
-        lines.append(_listeners(listeners))
-    return lines
+    return [*lines, *live_reports(answer.get("reports", {}))]
+
+
+def live_reports(reports: Any) -> list[RenderableType]:
+    """What a program adds to its status, as far as it is known here: an agent's listeners."""
+    return [_listeners(reports["listeners"])] if reports.get("listeners") else []
 
 
 def _listeners(listeners: Any) -> RenderableType:

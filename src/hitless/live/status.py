@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from hitless.live.drains import Drain, Drains
 from hitless.live.lease import Leases
+from hitless.live.node import NodeId
 from hitless.live.snapshot import Snapshot
 
 SHOWN: Final = 20
@@ -26,6 +27,7 @@ def drains_of(drains: Drains) -> list[dict[str, Any]]:
 
 
 def _generation(snapshot: Snapshot[Any], *, is_current: bool) -> dict[str, Any]:
+    instances = list(snapshot.instances.values())
     return {
         "number": snapshot.number,
         "state": "serving" if is_current else "draining",
@@ -33,7 +35,9 @@ def _generation(snapshot: Snapshot[Any], *, is_current: bool) -> dict[str, Any]:
         "leases": len(snapshot.held),
         "actions": dict(Counter(lease.action for lease in snapshot.held.copy() if lease.action is not None)),
         "resources": len(snapshot.instances),
-        "phases": dict(Counter(each.phase.value for each in list(snapshot.instances.values()))),
+        "phases": dict(Counter(each.phase.value for each in instances)),
+        "failed": sorted(str(each.id) for each in instances if each.made.failure is not None),
+        "missing": sorted(str(NodeId(*each)) for each in snapshot.lost.copy()),
         "template_pid": None,
         "workers": [],
     }

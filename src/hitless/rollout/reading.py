@@ -172,9 +172,10 @@ def _variables(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> It
             )
     for path, text in scalars(plain(settings)):
         if isinstance(text, str) and path[0] in WITH_VARIABLES:
+            key = dotted(path[:-1] if isinstance(path[-1], int) else path)  # of the whole command
             for name in variables_of(text):
                 if lacking := _lacking(settings, nodes, path, name):
-                    yield Problem(_where(loaded, dotted(path)), dotted(path), lacking)
+                    yield Problem(_where(loaded, key), key, lacking)
 
 
 def _lacking(settings: RolloutSettings, nodes: Mapping[str, Node], path: KeyPath, name: str) -> str:

@@ -23,7 +23,10 @@ MODE: Final = 0o600
 @dataclass(frozen=True, slots=True)
 class Document:
     files: tuple[tuple[str, str], ...]
-    """Name and content of each, in the order in which they were given."""
+    """Name and content of each, by name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(sorted(self.files)))
 
     @property
     def text(self) -> str:

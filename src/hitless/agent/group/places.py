@@ -26,6 +26,10 @@ def coordinator(settings: GroupSettings) -> Coordinator:
             raise GroupError(f"expected file:///DIRECTORY with an absolute path, not {settings.url}")
         return Directory(Path(unquote(parts.path)) / settings.name, settings.lease)
     if scheme == "etcd3":
+        if parts.query or parts.path.strip("/") or "@" in parts.netloc:
+            raise GroupError(
+                f"expected etcd3+http://HOST:PORT without path, options or user, not {scheme}+{protocol}://…"
+            )
         hosts = parts.netloc.split(",")
         endpoints = [f"{protocol or 'http'}://{host}" for host in hosts if host]
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Protocol
 
 from hitless.agent.polling.clock import Clock
@@ -10,6 +10,7 @@ from hitless.agent.polling.schedule import Schedule, Timetable
 from hitless.change import digest
 
 ID_LENGTH: Final = 16
+GROUPS_KEPT: Final = 1024
 
 
 class Partition(Protocol):
@@ -34,6 +35,7 @@ class Everything:
         return True
 
 
-def static_group(resources: Iterable[str]) -> str:
+@lru_cache(GROUPS_KEPT)
+def static_group(resources: tuple[str, ...]) -> str:
     """The same in every process (Ceilometer's own is not: it hashes with a seed that each process has for itself)."""
     return f"static-{digest(sorted(resources))[:ID_LENGTH]}"

@@ -18,9 +18,14 @@ from hitless.agent.polling.pollster import Cache, PermanentFailure, Poll, Pollst
 from hitless.agent.polling.schedule import Tick
 from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
-from hitless.live.threads import in_thread
+from hitless.agent.workers import Workers
 
 log = logging.getLogger(__name__)
+
+
+APART_S: Final = 0.0005
+"""How far apart two readings of clocks may be."""
+READS: Final = 5
 
 
 class Poller:
@@ -38,7 +43,9 @@ class Poller:
         clock: Clock,
         *,
         partition: Partition = Everything(),  # noqa: B008 - stateless
+        workers: Workers | None = None,
     ) -> None:
+        self._workers: Final = workers or Workers()
         self._enter: Final = enter
         self._plugins: Final = plugins
         self._tally: Final = tally
@@ -101,12 +108,21 @@ class Poller:
     async def _tick(self, tick: Tick, entered: asyncio.Event) -> None:
         late = self._clock.now() - tick.due
         self._tally.lateness.observe(late)
-        at = self._clock.wall() - late if tick.at is None else tick.at
+        at = self._wall_of(tick.due) if tick.at is None else tick.at
         async with self._enter() as generation:
             entered.set()
             source = generation.polling.get(tick.source)
             if source is not None:
                 await _Round(self, tick, source, generation, at).run()
+
+    def _wall_of(self, due: float) -> float:
+        """The Unix time of a monotonic one. The two clocks are read again if this thread was held up in between."""
+        for _ in range(READS):
+            before = self._clock.now()
+            wall = self._clock.wall()
+            if self._clock.now() - before <= APART_S:
+                break
+        return wall - (before - due)
 
     def pollsters(self, source: PollingSource) -> tuple[tuple[str, Pollster], ...]:
         found = self._matched.get(source.meters)
@@ -136,6 +152,8 @@ class _Round:
         self._timeout_s: Final = float(source.timeout or source.interval)
         self._cache: Final = Cache()
         self._found: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
+        self._owned: Final[dict[tuple[str, ...], tuple[str, ...]]] = {}
+        """By discoveries: the same for all pollsters of a round."""
 
     async def run(self) -> None:
         await asyncio.gather(
@@ -169,7 +187,13 @@ class _Round:
         else:
             counts["samples"] += len(samples)
             # Not waited for: the outlets have them, and answer for them.
-            await self._generation.send(samples)
+            running.add(
+                key
+            )  # a sink that blocks holds up this pollster only, and no more of its samples come meanwhile
+            try:
+                await self._generation.send(samples)
+            finally:
+                running.discard(key)
 
     async def _measured(self, meter: str, pollster: Pollster) -> list[Sample]:
         resources = await self._resources(pollster)
@@ -180,7 +204,7 @@ class _Round:
         poll = Poll(
             meter=meter,
             source=self._name,
-            resources=tuple(each for each in resources if each not in aside),
+            resources=tuple(each for each in resources if each not in aside) if aside else resources,
             at=self._at,
             timeout_s=self._timeout_s,
             cache=self._cache,
@@ -189,18 +213,21 @@ class _Round:
         measure: Any = pollster.measure
         if pollster.is_async:
             return list(await measure(poll))
-        return await in_thread(lambda: list(measure(poll)), f"poll {meter}")
+        return await self._poller._workers.run(lambda: list(measure(poll)), f"poll {meter}")
 
     async def _resources(self, pollster: Pollster) -> tuple[str, ...]:
         """This agent's of those that the source names and finds; where it says neither, of those that the pollster finds."""
         named, finders = self._source.resources, self._source.discovery
         if not named and not finders and pollster.discovery is not None:
             finders = (pollster.discovery,)
-        mine = self._mine(static_group(named), named) if named else []
-        for each in finders:
-            found, group = await self._discovered(each), self._discovery(each).group_id
-            mine += found if group is None else self._mine(group, found)
-        return tuple(dict.fromkeys(mine))
+        known = self._owned.get(finders)
+        if known is None:
+            mine = self._mine(static_group(named), named) if named else []
+            for each in finders:
+                found, group = await self._discovered(each), self._discovery(each).group_id
+                mine += found if group is None else self._mine(group, found)
+            known = self._owned[finders] = tuple(dict.fromkeys(mine))
+        return known
 
     def _mine(self, group: str, resources: Iterable[str]) -> list[str]:
         owns = self._poller._partition.owns
@@ -226,7 +253,7 @@ class _Round:
         find: Any = discovery.find
         if discovery.is_async:
             return tuple(await find(parameter or None))
-        return await in_thread(lambda: tuple(find(parameter or None)), f"discover {name}")
+        return await self._poller._workers.run(lambda: tuple(find(parameter or None)), f"discover {name}")
 
 
 def _forgotten(task: asyncio.Task[Any]) -> None:

@@ -71,6 +71,12 @@ class AmqpPublisher:
     def publish_events(self, events: Sequence[Event]) -> None:
         self._send(EVENTS_TYPE, [each.to_json() for each in events])
 
+    def reach(self) -> None:
+        from kombu import Connection
+
+        with Connection(self._url, **self._how()) as connection:
+            connection.connect()
+
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:

@@ -14,6 +14,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from hitless.agent.event import Event
+from hitless.agent.publishers.lines import lines
+from hitless.agent.publishers.places import writable
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 from hitless.config import Bytes
@@ -49,16 +51,18 @@ class FilePublisher:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
 
     def publish(self, samples: Sequence[Sample]) -> None:
-        self._append(samples)
+        self._append(lines(samples))
 
     def publish_events(self, events: Sequence[Event]) -> None:
-        self._append(events)
+        self._append(b"".join(json.dumps(each.to_json()).encode() + b"\n" for each in events))
 
-    def _append(self, items: Sequence[Sample] | Sequence[Event]) -> None:
-        data = b"".join(json.dumps(each.to_json()).encode() + b"\n" for each in items)
+    def _append(self, data: bytes) -> None:
         if self._options.max_bytes and self._would_overflow(len(data)):
             self._rotate()
         self._write(data)
+
+    def reach(self) -> None:
+        writable(self._path)
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

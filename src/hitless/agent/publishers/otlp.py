@@ -56,6 +56,9 @@ class OtlpPublisher:
         if rejected:
             raise PartlyTaken(rejected, why)
 
+    def reach(self) -> None:
+        self._post.reach()
+
     def close(self) -> None:
         self._post.close()
 

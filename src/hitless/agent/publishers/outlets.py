@@ -12,13 +12,14 @@ from hitless.agent.publishers.shared import SharedPublisher
 from hitless.agent.publishers.spool import Spool
 from hitless.agent.publishers.spooled import SpooledOutlet
 from hitless.agent.running import OutletSpec
+from hitless.agent.workers import Workers
 from hitless.change import digest
 
 FOLDER_LENGTH: Final = 16
 
 
 async def outlet_of(
-    spec: OutletSpec, key: str, publisher: SharedPublisher, counts: Counter[str]
+    spec: OutletSpec, key: str, publisher: SharedPublisher, counts: Counter[str], workers: Workers
 ) -> Outlet[Any]:
     """Raises OSError: its place on disk cannot be used."""
     publish: Any = publisher.publish_events if spec.events else publisher.publish
@@ -38,4 +39,4 @@ async def outlet_of(
         encode=encode,
         decode=decode,
     )
-    return await SpooledOutlet.opened(spool, publish, counts, name=publisher.name, **bounds)
+    return await SpooledOutlet.opened(spool, publish, counts, name=publisher.name, workers=workers, **bounds)

@@ -75,6 +75,14 @@ class Post:
         # The server had closed the connection that was kept: that says nothing about the batch.
         return self._sent(body, headers)
 
+    def reach(self) -> None:
+        """Connect, with TLS where it is, and no more. Raises OSError."""
+        connection = self._made()
+        try:
+            connection.connect()
+        finally:
+            connection.close()
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:

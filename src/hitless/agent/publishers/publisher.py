@@ -33,9 +33,20 @@ class EventPublisher(Publisher, Protocol):
         """As `publish`."""
 
 
+class ReachablePublisher(Publisher, Protocol):
+    """A publisher that can be asked whether it would get through, before anything is sent."""
+
+    def reach(self) -> None:
+        """Try it, change nothing, keep nothing open. Raises: it would not."""
+
+
 Factory: TypeAlias = Callable[[PublisherUrl], Publisher]
 """Checks the URL and its options, opens nothing. Raises ValueError: they are wrong."""
 
 
 def takes_events(publisher: Publisher) -> TypeGuard[EventPublisher]:
     return callable(getattr(publisher, "publish_events", None))
+
+
+def can_reach(publisher: Publisher) -> TypeGuard[ReachablePublisher]:
+    return callable(getattr(publisher, "reach", None))

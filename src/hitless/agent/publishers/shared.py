@@ -9,18 +9,19 @@ from typing import Final
 from hitless.agent.event import Event
 from hitless.agent.publishers.publisher import Publisher, takes_events
 from hitless.agent.sample import Sample
-from hitless.live.threads import in_thread
+from hitless.agent.workers import Workers
 
 
 class SharedPublisher:
-    def __init__(self, publisher: Publisher, name: str) -> None:
+    def __init__(self, publisher: Publisher, name: str, workers: Workers | None = None) -> None:
         self.name: Final = name
         self._publisher: Final = publisher
+        self._workers: Final = workers or Workers()
         self._lock: Final = asyncio.Lock()
 
     async def open(self) -> None:
         async with self._lock:
-            await in_thread(self._publisher.open, f"open {self.name}")
+            await self._workers.run(self._publisher.open, f"open {self.name}")
 
     async def publish(self, samples: Sequence[Sample]) -> None:
         await self._one(lambda: self._publisher.publish(samples))
@@ -33,7 +34,7 @@ class SharedPublisher:
 
     async def close(self) -> None:
         async with self._lock:
-            await in_thread(self._publisher.close, f"close {self.name}")
+            await self._workers.run(self._publisher.close, f"close {self.name}")
 
     async def _one(self, work: Callable[[], None]) -> None:
         # Shielded with its lock: two calls at once must not come about because one was given up.
@@ -41,4 +42,4 @@ class SharedPublisher:
 
     async def _locked(self, work: Callable[[], None]) -> None:
         async with self._lock:
-            await in_thread(work, f"publish to {self.name}")
+            await self._workers.run(work, f"publish to {self.name}")

@@ -17,7 +17,7 @@ from hitless.agent.definition import Retry, WhenFull
 from hitless.agent.publishers.outlet import FLUSH_S, Claims, Outlet, claimed
 from hitless.agent.publishers.receipt import Receipt
 from hitless.agent.publishers.spool import Full, Room, Spool
-from hitless.live.threads import in_thread
+from hitless.agent.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,11 @@ class SpooledOutlet(Outlet[T]):
         retry: Retry,
         when_full: WhenFull = "drop_oldest",
         flush_s: float = FLUSH_S,
+        workers: Workers | None = None,
     ) -> None:
         """`spool` has been opened, and is closed with the outlet."""
         self._spool: Final = spool
+        self._workers: Final = workers or Workers()
         self._files: Final = asyncio.Lock()
         self._stage: Final[deque[T]] = deque()
         self._staged: Final[deque[tuple[int, Receipt | None]]] = deque()
@@ -74,11 +76,13 @@ class SpooledOutlet(Outlet[T]):
         spool: Spool[T],
         publish: Callable[[Sequence[T]], Awaitable[None]],
         counts: Counter[str],
+        workers: Workers | None = None,
         **named: Any,
     ) -> SpooledOutlet[T]:
         """Raises OSError: the files cannot be used."""
-        await in_thread(spool.open, f"open {spool.folder}")
-        return cls(publish, counts, spool, **named)
+        workers = workers or Workers()
+        await workers.run(spool.open, f"open {spool.folder}")
+        return cls(publish, counts, spool, workers=workers, **named)
 
     def offer(self, items: Sequence[T], receipt: Receipt | None = None) -> None:
         """Take these. They count as taken when they are on disk; in memory only, when they are published."""
@@ -141,7 +145,7 @@ class SpooledOutlet(Outlet[T]):
 
     async def _filed(self, work: Callable[[], R]) -> R:
         async with self._files:
-            return await asyncio.shield(in_thread(work, f"files of {self._name}"))
+            return await asyncio.shield(self._workers.run(work, f"files of {self._name}"))
 
     # To disk
 

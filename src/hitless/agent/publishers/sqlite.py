@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hitless.agent.publishers.places import writable
 from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 
@@ -59,6 +61,9 @@ class SqlitePublisher:
         except BaseException:
             self._database.execute("ROLLBACK")
             raise
+
+    def reach(self) -> None:
+        writable(Path(self._path))
 
     def close(self) -> None:
         database, self._database = self._database, None

@@ -37,6 +37,9 @@ class WebPublisher:
     def publish_events(self, events: Sequence[Event]) -> None:
         self._send([each.to_json() for each in events])
 
+    def reach(self) -> None:
+        self._post.reach()
+
     def close(self) -> None:
         self._post.close()
 
