@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fleet.conftest import Make, Place
 from sqlalchemy import create_engine, inspect
 
+from fleet.conftest import Make, Place
 from hitless.demo.fleet_load import FleetLoad
 
 pytestmark = pytest.mark.timeout(1800)
