@@ -8,10 +8,25 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import agent, broken, live, longwork, machine, memory, reload, schema, throughput
+from benchmarks import (
+    agent,
+    broken,
+    live,
+    longwork,
+    machine,
+    memory,
+    notifications,
+    reload,
+    rollout,
+    schema,
+    throughput,
+)
 from benchmarks.options import Options
 
-SUITES = {suite.NAME: suite for suite in (throughput, reload, broken, memory, longwork, live, schema, agent)}
+SUITES = {
+    suite.NAME: suite
+    for suite in (throughput, reload, broken, memory, longwork, live, schema, agent, notifications, rollout)
+}
 BUSY = 0.5
 
 

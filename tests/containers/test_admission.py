@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,3 +155,33 @@ def test_one_that_its_engine_removes_is_only_replaced_new_first(operator: Operat
         assert engine.state(name) == "running"
     finally:
         engine.remove(name)
+
+
+@ON_ONE
+def test_who_cancels_while_the_old_one_ends_gets_it_back_and_the_new_one_is_not_cut(
+    balanced: Balanced,
+) -> None:
+    """New first: the new one has work by then, and is drained and stopped by its whole sequence, whatever was cancelled."""
+    slow = balanced.folder / "slow"
+    process = balanced.operator.begin(
+        "recreate", balanced.name, "--new-first", "--settle", "0.5s", "--drain-timeout", "100s"
+    )
+    old = balanced.id
+    slow.touch()
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "draining" in line:
+                break
+        await_true(lambda: "drain" in (balanced.folder / "told").read_text(), 60, what="drain of the old one")
+        slow.unlink()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 3, err
+    assert balanced.id == old
+    states = [(state, "old" if id_ == old else "new") for state, id_ in balanced.told()]
+    assert states == [("ready", "new"), ("drain", "old"), ("ready", "old"), ("drain", "new")]
+    assert balanced.operator.engine.state(balanced.name) == "running"

@@ -128,10 +128,22 @@ def test_recreate_replaces_once_and_a_broken_image_brings_the_old_one_back(
     assert now != was
     bad, forced = playbooks.run(
         ("recreate", {"name": [name], "image": "ansible:nine"}),
-        ("recreate", {"name": [name], "image": "ansible:good", "settle": "1s", "force": True}),
+        (
+            "recreate",
+            {
+                "name": [name],
+                "image": "ansible:good",
+                "settle": "1s",
+                "force": True,
+                "keep_addresses": False,
+                "alternate": {"env": ["PORT=8081", "PORT=8082"]},
+            },
+        ),
     )
     assert bad["failed"]
     assert "no such image" in bad["msg"]
-    assert forced["changed"]
+    assert forced["changed"], forced
+    assert forced["containers"][0]["order"] == "new_first", "it has an address of its own"
+    assert "PORT=8081" in engine.inspect(name)["Config"]["Env"]
     assert engine.state(name) == "running"
     engine.remove(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.containers.engines import ONE_BY_DEFAULT, PrivateEngine
@@ -63,6 +64,7 @@ def test_what_makes_no_sense_is_refused_before_anything_moves(
     for words, code, says in (
         (("stop",), 2, "say which containers"),
         (("stop", quick, "--all"), 2, "in one way only"),
+        (("stop", ""), 2, "a name or label is empty"),
         (("stop", quick), 2, "wait: expected seconds"),
         (("stop", quick, "--signal", "NOPE"), 2, "'NOPE' is no signal"),
         (("stop", quick, "--steps", "TERM"), 2, "write a signal and how long to wait"),
@@ -144,7 +146,8 @@ def test_a_stop_can_be_extended_and_cancelled_from_another_terminal_and_not_doub
         process.communicate()
     assert engine.state(slow) in ("running", "stopping")
     assert engine.inspect(slow)["HostConfig"]["RestartPolicy"]["Name"] == "always"
-    assert operator.run("cancel", slow).code == 6
+    nobody = operator.run("cancel", slow)
+    assert (nobody.code, f"nobody is stopping {slow}" in nobody.err) == (6, True)
 
 
 @ON_ONE
@@ -211,3 +214,14 @@ def test_without_an_engine_the_command_says_where_it_looked(operator: Operator) 
     said = operator.run("stop", "x", "--engine", f"unix://{operator.folder}/nobody")
     assert said.code == 6
     assert "there is no engine socket" in said.err
+
+
+def test_the_beginning_of_several_ids_is_no_name(docker: PrivateEngine, tmp_path: Path) -> None:
+    ids = [docker.run(f"many-ids-{number}", "true", detach=False) for number in range(17)]
+    try:
+        first = [each[0] for each in ids]
+        twice = next(letter for letter in first if first.count(letter) > 1)  # there are sixteen letters
+        said = Operator(docker, tmp_path).run("stop", twice)
+        assert (said.code, "several containers have an id that begins with" in said.err) == (2, True), said
+    finally:
+        docker.remove(*ids)

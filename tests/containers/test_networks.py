@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.containers.engines import PrivateEngine, await_true
+from tests.containers.engines import ONE_BY_DEFAULT, PrivateEngine, await_true
 from tests.containers.hitless_cli import Operator
 from tests.containers.test_upload import empty_tree, mounts
 from tests.serve.service import ASGI_APP
@@ -23,6 +23,7 @@ from tests.serve.service import ASGI_APP
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SERVES = "trap 'exit 0' TERM; echo serving; while :; do sleep 0.2; done"
+ON_ONE = pytest.mark.parametrize("networked", ONE_BY_DEFAULT, indirect=True)
 QUICK = ("--settle", "1s", "--json")
 
 
@@ -54,6 +55,7 @@ def seen(engine: PrivateEngine, name: str) -> dict[str, Any]:
     }
 
 
+@ON_ONE
 def test_networks_aliases_fixed_addresses_and_published_ports_are_kept_again_and_again(
     networked: PrivateEngine, networks: tuple[str, str], name: str, tmp_path: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_networks_aliases_fixed_addresses_and_published_ports_are_kept_again_and
         engine.remove(name)
 
 
+@ON_ONE
 def test_an_address_that_was_only_lent_is_kept_if_that_is_asked_for(
     networked: PrivateEngine, networks: tuple[str, str], name: str, tmp_path: Path
 ) -> None:
@@ -202,7 +205,7 @@ def web_images(engine: PrivateEngine) -> None:
     [
         ("docker", "address"),
         pytest.param("docker", "publish", marks=pytest.mark.soak),
-        ("podman", "publish"),
+        pytest.param("podman", "publish", marks=pytest.mark.soak),
         pytest.param("podman", "address", marks=pytest.mark.soak),
     ],
     indirect=["networked"],

@@ -59,9 +59,9 @@ def test_a_runner_killed_at_every_boundary_of_every_step_is_resumed_to_the_same_
     assert_at_the_end(ground)
     for name in ground.nodes:
         assert ground.actions(name) == ["start 1", "stop", "upgrade 2", "start 2"]
-    assert killed_in == {step.id for step in ground.status().row.plan.steps()}, (
-        "not every step was interrupted"
-    )
+    report = ground.status()
+    assert report.steps["migrate.rest"].attempts == 0, "there was nothing left to interrupt"
+    assert killed_in == report.steps.keys() - {"migrate.rest"}, "not every step was interrupted"
 
 
 @pytest.mark.timeout(400)

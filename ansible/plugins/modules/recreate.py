@@ -25,9 +25,23 @@ options:
     type: bool
     default: false
   new_first:
-    description: Start the new one before the old one is stopped.
+    description: Start the new one before the old one is stopped; refused if both want the same port or address.
     type: bool
     default: false
+  order:
+    description: Which is first; C(auto) is new first where it can be reached beside the old one.
+    type: str
+    choices: [auto, old_first, new_first]
+  keep_addresses:
+    description: Whether the new one gets the addresses, too, that the old one was only lent.
+    type: bool
+  alternate:
+    description: Two ways to be reached, of which the new container takes the one that the old one has not.
+    type: dict
+    suboptions:
+      publish: {description: "Published ports, as in 127.0.0.1:8101:80.", type: list, elements: str}
+      address: {description: "Fixed addresses, as in NETWORK=10.0.0.11.", type: list, elements: str}
+      env: {description: "Environment, as in PORT=8081.", type: list, elements: str}
   ready:
     description: How long the new one may take to become healthy.
     type: str
@@ -84,6 +98,15 @@ EXAMPLES = r"""
 - hitless.containers.recreate:
     name: glance_api
     image: registry/glance:2
+
+- hitless.containers.recreate:
+    name: glance_api
+    image: registry/glance:2
+    alternate:
+      address: [internal=10.0.0.11, internal=10.0.0.12]
+    drain:
+      host: /usr/local/bin/balancer
+      host_undo: /usr/local/bin/balancer
 """
 
 RETURN = r"""
@@ -104,6 +127,12 @@ def main():
         "image": {"type": "str"},
         "force": {"type": "bool", "default": False},
         "new_first": {"type": "bool", "default": False},
+        "order": {"type": "str", "choices": ["auto", "old_first", "new_first"]},
+        "keep_addresses": {"type": "bool"},
+        "alternate": {
+            "type": "dict",
+            "options": {key: {"type": "list", "elements": "str"} for key in ("publish", "address", "env")},
+        },
         "ready": {"type": "str"},
         "settle": {"type": "str"},
     }
@@ -111,9 +140,14 @@ def main():
     params = module.params
     hitless = Hitless(module)
     words = list(params["name"])
-    for key in ("image", "ready", "settle"):
+    for key in ("image", "ready", "settle", "order"):
         if params[key] is not None:
             words += [f"--{key}", params[key]]
+    for key, values in (params["alternate"] or {}).items():
+        if values:
+            words += [f"--alternate-{key}", ",".join(values)]
+    if params["keep_addresses"] is not None:
+        words.append("--keep-addresses" if params["keep_addresses"] else "--no-keep-addresses")
     if params["new_first"]:
         words.append("--new-first")
     if params["force"]:

@@ -31,7 +31,7 @@ from hitless.agent.sample import Sample
 from hitless.agent.tally import Tally
 from hitless.agent.transformers.chain import Chain
 from hitless.agent.workers import Workers
-from hitless.change import JSON, Deadline, DeadlinePassed, Outcome
+from hitless.change import Deadline, DeadlinePassed, Outcome
 from hitless.config import Source
 from hitless.live import Each, EachKey, Limits, Needs, Runtime, Setting, Timeouts, Triggers
 
@@ -121,11 +121,11 @@ class Agent:
         if self._polling is not None:
             self._poller.arrange(self.runtime.settings.definition.polling)
 
-    def listeners(self) -> list[JSON]:
+    def listeners(self) -> list[dict[str, Any]]:
         """Of each listener: its broker, its state, what it holds and what it has taken."""
         return self._listening.status()
 
-    def taken(self) -> dict[str, JSON]:
+    def taken(self) -> dict[str, dict[str, int]]:
         """Counts of messages by broker, since the agent was made."""
         return self._listening.counts()
 

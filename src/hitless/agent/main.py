@@ -105,6 +105,8 @@ async def program() -> None:
 
 async def _member(settings: AgentSettings, config: str, *, allow_writable: bool, end: End) -> None:
     """Raises GroupError, ConfigError, or whatever ends the membership."""
+    if settings.reload.watch:
+        log.warning("reload.watch means nothing in a group: say hitless agent epoch propose")
     folder = state_directory(settings)
     folder.mkdir(parents=True, exist_ok=True)
     grouped = GroupedAgent(

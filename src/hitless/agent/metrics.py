@@ -54,6 +54,7 @@ class AgentCollector(Collector):
         tally = self._agent.tally
         yield from _polls(tally)
         yield from _sinks(tally)
+        yield from _messages(self._agent)
 
     def _configuration(self) -> Iterator[Metric]:
         applied, attempted = self._agent.runtime.hashes
@@ -106,6 +107,24 @@ def _sinks(tally: Tally) -> Iterator[Metric]:
         waiting.add_metric([name], tally.waiting(name))
     yield samples
     yield waiting
+
+
+def _messages(agent: Agent) -> Iterator[Metric]:
+    messages = CounterMetricFamily(
+        "hitless_agent_messages", "Messages by broker, and what became of them.", labels=["broker", "what"]
+    )
+    for broker, counts in agent.taken().items():
+        for what, count in counts.items():
+            messages.add_metric([broker, what], count)
+    yield messages
+    unacked = GaugeMetricFamily(
+        "hitless_agent_unacked_messages",
+        "Those that are here and not acknowledged.",
+        labels=["listener", "broker"],
+    )
+    for each in agent.listeners():
+        unacked.add_metric([str(each["listener"]), str(each["broker"])], float(each["unacked"]))
+    yield unacked
 
 
 class MetricsServer:

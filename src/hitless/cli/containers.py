@@ -291,8 +291,9 @@ def _each(options: Options, act: Act, *, explain: bool) -> None:
 def _tell(options: Options, method: str, params: dict[str, Any], sentence: str) -> None:
     from hitless.cli.container_session import Asked, run, session
     from hitless.containers import Selection
+    from hitless.containers.errors import NoSuchStop
     from hitless.containers.oversight import desk_path
-    from hitless.control import ControlClient
+    from hitless.control import ControlClient, ControlError
 
     chosen = Selection(options.names, options.labels, options.all)
 
@@ -301,8 +302,15 @@ def _tell(options: Options, method: str, params: dict[str, Any], sentence: str) 
         answers: list[Any] = []
         async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
             for target in await opened.targets():
-                with ControlClient(desk_path(opened.fleet.intents.key(target.name))) as other:
-                    answers.append(other.call(method, params))
+                try:
+                    with ControlClient(desk_path(opened.fleet.intents.key(target.name))) as other:
+                        answers.append(other.call(method, params))
+                except ControlError as error:
+                    if error.exit_code is not ExitCode.NOBODY:
+                        raise
+                    raise NoSuchStop(
+                        f"nobody is stopping {target.name} just now; see: hitless containers ps"
+                    ) from None
         if options.as_json:
             print_json({"containers": answers})
         else:

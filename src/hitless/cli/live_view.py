@@ -35,16 +35,19 @@ def live_view(answer: Any) -> list[RenderableType]:
                 lines.append(Text(told, style="red"))
     for drain in answer["drains"]:
         lines += live_drain(drain)
-    if listeners := answer.get("reports", {}).get("listeners"):
-        lines.append(_listeners(listeners))
-    return lines
+    return [*lines, *live_reports(answer.get("reports", {}))]
+
+
+def live_reports(reports: Any) -> list[RenderableType]:
+    """What a program adds to its status, as far as it is known here: an agent's listeners."""
+    return [_listeners(reports["listeners"])] if reports.get("listeners") else []
 
 
 def _listeners(listeners: Any) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("listener", "broker", "state"):
         table.add_column(column, no_wrap=True)
-    numbers = ("unacked", "received", "redelivered", "dead_lettered")
+    numbers = ("consumers", "unacked", "received", "redelivered", "dead_lettered")
     for column in numbers:
         table.add_column(column.replace("_", "-"), justify="right", no_wrap=True)
     table.add_column("trouble", style="red")

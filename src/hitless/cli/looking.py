@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hitless.change import Difference, ExitCode
 from hitless.cli.changes import AsJson, Name
-from hitless.cli.live_view import live_drain, live_view
+from hitless.cli.live_view import live_drain, live_reports, live_view
 from hitless.cli.output import console, errors, print_json
 from hitless.control import ControlClient, find, services
 
@@ -89,6 +89,7 @@ def _status(answer: Any) -> RenderableType:
         for worker in generation["workers"]:
             for drain in worker.get("live_drains", ()):
                 lines += live_drain(drain, f"worker {worker['worker']}, settings: ")
+            lines += live_reports(worker.get("live_reports", {}))
     for drain in answer["drains"]:
         lines += _drain(drain)
     return Group(*lines)

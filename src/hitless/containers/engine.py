@@ -25,6 +25,7 @@ from hitless.change import Deadline, DeadlinePassed
 from hitless.containers.container import Container, RestartPolicy
 from hitless.containers.dialect import Dialect, agree
 from hitless.containers.errors import (
+    Ambiguous,
     EngineError,
     EngineRefused,
     EngineTimeout,
@@ -114,11 +115,21 @@ class Engine:
         return Container.from_inspect(await self._json("GET", f"/containers/{quote(name)}/json"))
 
     async def find(self, name: str) -> Container | None:
-        """The container of this very name or id, or None; engines also take the beginning of an id for a name."""
+        """The container of this very name or id, or None; engines also take the beginning of an id for a name.
+
+        Raises:
+            Ambiguous: several ids begin so.
+        """
         try:
             found = await self.inspect(name)
         except NoSuchContainer:
             return None
+        except EngineRefused as error:
+            if any(words in str(error) for words in ("multiple IDs found", "more than one result")):
+                raise Ambiguous(
+                    f"several containers have an id that begins with {name}; write more of it"
+                ) from error
+            raise
         return found if found.name == name or found.id.startswith(name) else None
 
     async def creation_command(self, id: str) -> tuple[str, ...]:  # noqa: A002

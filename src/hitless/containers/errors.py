@@ -61,10 +61,22 @@ class NotRunning(EngineRefused):
     """The container has no process to signal (409)."""
 
 
+class Ambiguous(ContainersError):
+    """A name may mean several containers."""
+
+    exit_code = ExitCode.INVALID
+
+
 class StopInProgress(ContainersError):
     """Another Hitless stops or replaces this container just now."""
 
     exit_code = ExitCode.BUSY
+
+
+class NoSuchStop(ContainersError):
+    """There is no stop that could be extended or cancelled."""
+
+    exit_code = ExitCode.NOBODY
 
 
 class InvalidParameters(ContainersError):

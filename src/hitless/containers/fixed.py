@@ -7,7 +7,8 @@ it, which was created by no command.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from hitless.containers.container import Container
@@ -32,7 +33,8 @@ async def fixed_addresses(engine: Engine, old: Container, *, keeps_all: bool) ->
     """
     found: Fixed = {}
     if engine.dialect.kind == "podman":
-        found = _written_down(old) or _asked_for(await engine.creation_command(old.id), list(_present(old)))
+        command = without_arguments(await engine.creation_command(old.id), old.raw["Config"].get("Cmd") or ())
+        found = _written_down(old) or asked_for(command, list(_present(old)))
     if keeps_all:
         for name, endpoint in _present(old).items():
             found[name] = {**_lent(endpoint), **found.get(name, {})}
@@ -73,7 +75,14 @@ def _written_down(old: Container) -> Fixed:
     return found if isinstance(found, dict) else {}
 
 
-def _asked_for(command: tuple[str, ...], networks: list[str]) -> Fixed:
+def without_arguments(command: tuple[str, ...], arguments: Sequence[str]) -> tuple[str, ...]:
+    """The engine's part of a command line: what the container is given to run may have options of the same names."""
+    count = len(arguments)
+    is_theirs = count and command[-count:] == tuple(arguments)
+    return command[:-count] if is_theirs else command
+
+
+def asked_for(command: tuple[str, ...], networks: list[str]) -> Fixed:
     """From `podman run --network net:ip=10.0.0.9 --ip 10.0.0.8 …`."""
     asked: Fixed = {}
     alone: dict[str, str] = {}
@@ -91,7 +100,7 @@ def _asked_for(command: tuple[str, ...], networks: list[str]) -> Fixed:
 
 
 def _options(command: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for word, following in zip(command, (*command[1:], ""), strict=True):
+    for word, following in pairwise((*command, "")):
         option, equals, value = word.partition("=")
         if option in OPTIONS or option in NETWORK:
             yield option, value if equals else following

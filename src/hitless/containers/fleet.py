@@ -13,8 +13,8 @@ from hitless.containers.aside import PolicyAside, PolicyHeld
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container
 from hitless.containers.engine import Engine
-from hitless.containers.errors import ContainersError, EngineUnreachable
-from hitless.containers.hub import Hub
+from hitless.containers.errors import ContainersError, StopInProgress
+from hitless.containers.hub import Hub, Watch
 from hitless.containers.intents import Intents
 from hitless.containers.order import in_order, reverse_of
 from hitless.containers.outcome import StopOutcome
@@ -135,7 +135,11 @@ class Fleet:
 
         async def stopping(container: Container) -> StopOutcome:
             aside = PolicyHeld(self.engine, container, self.intents, name=target.name)
-            return await self.stopped(container, target, table, aside)
+            if container.id == old.id:
+                return await self.stopped(container, target, table, aside)
+            # The new one, which has served and is to go again: who cancels wants the old one back, not its clients cut.
+            with self.hub.watch(container.id) as watch:
+                return await self._stop(container, target, watch, aside).run()
 
         return await Replacement(
             self.engine,
@@ -170,9 +174,11 @@ class Fleet:
             EngineError: before anything was done.
         """
         with self.hub.watch(container.id) as watch:
-            sequence = target.parameters.sequence
-            stop = Stop(self.engine, container, sequence, watch=watch, aside=aside, events=self.events)
-            return await self._followed(stop, table)
+            return await self._followed(self._stop(container, target, watch, aside), table)
+
+    def _stop(self, container: Container, target: Target, watch: Watch, aside: PolicyAside) -> Stop:
+        sequence = target.parameters.sequence
+        return Stop(self.engine, container, sequence, watch=watch, aside=aside, events=self.events)
 
     async def _followed(self, stop: Stop, table: Desk) -> StopOutcome:
         self._stops.add(stop)
@@ -188,7 +194,7 @@ class Fleet:
     async def told_of(self, error: ContainersError, target: Target, what: str) -> str:
         """What is to be said where something broke off, after it was put right as far as that is possible."""
         said = []
-        if isinstance(error, EngineUnreachable):
+        if not isinstance(error, StopInProgress):
             said = await put_right(self.engine, self.hub, self.intents, target.name)
         is_left = self.intents.get(target.name) is not None
         left = ["what was begun is put right by the next run"] if is_left and not said else []

@@ -103,7 +103,8 @@ class StopOutcome:
 
     @property
     def is_stopped(self) -> bool:
-        return self.ended is not Ended.REFUSED
+        """Whether it is known not to run any more."""
+        return self.ended is not Ended.REFUSED and self.reason not in ("resurrected", "engine_gone")
 
     @property
     def exit(self) -> ExitCode:

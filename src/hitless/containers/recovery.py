@@ -82,6 +82,10 @@ async def _one(engine: Engine, hub: Hub, intents: Intents, name: str, tell: Tell
         async with desk(name, intents.key(name)):
             intent = intents.get(name)
             if intent is not None:  # else whoever had it has ended it just now
+                if await _is_ending(engine, intent):
+                    tell(
+                        f"{name} was told to stop by a hitless that was killed; it is started again when it has ended"
+                    )
                 said = await _settled(engine, hub, intents, name, intent)
                 tell("; ".join([said, *await _readmitted(engine, name, intent)]))
     except StopInProgress:

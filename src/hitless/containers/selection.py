@@ -32,6 +32,10 @@ class Selection:
         Raises:
             InvalidParameters: it does not, or too much.
         """
+        if not all(name.strip() for name in (*self.names, *self.labels)):
+            raise InvalidParameters(
+                "a name or label is empty; say which containers: names, --label KEY=VALUE, or --all"
+            )
         ways = [bool(self.names), bool(self.labels), self.all]
         if not any(ways):
             raise InvalidParameters("say which containers: names, --label KEY=VALUE, or --all")

@@ -75,6 +75,7 @@ class Stop:
         self._clock: Final = clock
         self._began: Final = clock()
         self._until = self._began
+        self._sent_at: float | None = None
         self._cancelled = False
         self._halt: asyncio.Task[bool] | None = None
         self._evidence: Final = Evidence(container, sequence)
@@ -233,8 +234,9 @@ class Stop:
                 break
             else:
                 break
-        self._evidence.took(StepTaken(signal, self._clock() - self._began, 0.0))
-        self._until = self._clock() + wait_s
+        self._sent_at = self._clock()
+        self._evidence.took(StepTaken(signal, self._sent_at - self._began, 0.0))
+        self._until = self._sent_at + wait_s
         self._emit("signalled", signal=signal, wait_s=wait_s)
 
     async def _deliver(self, signal: str) -> None:
@@ -302,7 +304,10 @@ class Stop:
 
     async def _end(self) -> Container | None:
         """Wait for its end, until the present step's time is over or the stop is cancelled; then None."""
-        began = self._clock()
+        began, self._sent_at = (
+            self._sent_at or self._clock(),
+            None,
+        )  # what is waited for counts from the signal on
         try:
             while (found := await self._look()) is None:
                 if self._cancelled or self.remaining_s <= 0:

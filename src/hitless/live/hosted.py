@@ -81,6 +81,10 @@ class Hosted(Generic[S]):
         """As `hitless status` shows them."""
         return drains_of(self._service.parts.drains)
 
+    def reports(self) -> dict[str, Any]:
+        """What the program adds to its status."""
+        return {name: report() for name, report in self._service.runtime.reports.items()}
+
     async def look(self, settings: str | None = None) -> tuple[dict[str, JSON], str | None]:
         """What putting `settings` (JSON) in force would do here, or those of the sources, and the settings themselves."""
         return await self._at_home(self._look(settings))

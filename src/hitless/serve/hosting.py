@@ -106,6 +106,10 @@ class Hosting:
         """Generations of settings that this worker still uses."""
         return [] if self._hosted is None else self._hosted.drains()[:DRAINS_SHOWN]
 
+    def reports(self) -> dict[str, Any]:
+        """What the program in this worker adds to its status."""
+        return {} if self._hosted is None else self._hosted.reports()
+
     def told(self, message: Message) -> None:
         hosted, step, number = self._hosted, message["step"], message["number"]
         if hosted is None:

@@ -67,6 +67,7 @@ async def _worker(fleet: Fleet, worker: WorkerProcess, limit: int) -> dict[str, 
         "requests": report["counters"]["requests"] if report else seen["requests"],
         "open": report["connections"] if report else [],
         "live_drains": report.get("live_drains", []) if report else [],
+        "live_reports": report.get("live_reports", {}) if report else {},
     }
 
 

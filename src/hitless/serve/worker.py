@@ -254,6 +254,7 @@ class Worker:
             in_flight=self._engine.in_flight,
             counters=self._counters(),
             live_drains=self._hosting.drains(),
+            live_reports=self._hosting.reports(),
         )
 
     def _reopen_log(self, message: Message) -> None:

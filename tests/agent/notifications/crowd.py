@@ -6,11 +6,13 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from kombu import Connection
@@ -94,9 +96,17 @@ class Crowd:
     def reload(self, number: int) -> None:
         """If it already listens to the signal: one that has just been started has read these files anyway."""
         self.write(number)
-        running = self.folder / f"agent{number}" / "run"
-        if running.exists() and any(running.iterdir()):
+        if self._answers(number):
             self.processes[number].send_signal(signal.SIGHUP)
+
+    def _answers(self, number: int) -> bool:
+        """Its socket is opened after it has begun to listen to signals; that of one that was killed is left behind."""
+        for path in (self.folder / f"agent{number}" / "run").glob("**/*"):
+            if path.is_socket():
+                with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(str(path))
+                    return True
+        return False
 
     def stop(self) -> list[int]:
         """Exit codes."""
@@ -112,6 +122,13 @@ class Crowd:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+    def waits_for(self, holds: Callable[[], bool]) -> None:
+        """Look until it holds: files tell nobody."""
+        deadline = time.monotonic() + SETTLE_S
+        while not holds():
+            assert time.monotonic() < deadline, self.log()[-3000:]
+            time.sleep(0.02)
 
     def log(self) -> str:
         return (self.folder / "agents.log").read_text(errors="replace")

@@ -30,6 +30,11 @@ class Share:
     def has_lease(self) -> bool:
         return boottime() < self.lease_end
 
+    @property
+    def lapsed_at(self) -> float:
+        """Unix time since which nothing was begun for want of a lease."""
+        return round(time.time() - max(0.0, boottime() - self.lease_end), 3)
+
     def limit(self) -> int | None:
         """Ticks that are due at or after this time (ms) are not begun."""
         return self.knows.limit() if self.has_lease else 0

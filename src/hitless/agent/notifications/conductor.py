@@ -19,7 +19,6 @@ from hitless.agent.notifications.spec import ListenerSpec
 from hitless.agent.plugins import Plugins
 from hitless.agent.running import Running
 from hitless.agent.sample import Sample
-from hitless.change import JSON
 from hitless.live import Each, Runtime, Setting, Timeouts
 
 COUNTS: Final = ("received", "redelivered", "acked", "dead_lettered", "returned", "reconnects", "not_taken")
@@ -52,10 +51,10 @@ class Conductor:
         await _finished(self._active.values())
         self._active = {}
 
-    def status(self) -> list[JSON]:
+    def status(self) -> list[dict[str, Any]]:
         return [status for listeners in self._active.values() for status in listeners.status()]
 
-    def counts(self) -> dict[str, JSON]:
+    def counts(self) -> dict[str, dict[str, int]]:
         return {
             name: {each: counts[each] for each in COUNTS} for name, counts in sorted(self._counts.items())
         }
@@ -72,10 +71,12 @@ class Conductor:
         @runtime.resource(per="notifications.listeners", timeouts=Timeouts(build_s=60, close_s=60))
         async def listener(spec: Annotated[ListenerSpec, Each()]) -> AsyncIterator[BrokerListeners]:
             made = self._make(spec)
-            if spec.must_connect:
-                await made.check()
-            yield made
-            await made.finish()
+            try:
+                if spec.must_connect:
+                    await made.check()
+                yield made
+            finally:  # of one that cannot connect as well: it holds a file descriptor
+                await made.finish()
 
         @runtime.on_change()
         async def switch(_: Running, __: Running) -> None:
@@ -148,7 +149,7 @@ class BrokerListeners:
         for each in self.all:
             each.begin()
 
-    def status(self) -> Iterator[JSON]:
+    def status(self) -> Iterator[dict[str, Any]]:
         for each in self.all:
             status = each.status()
             yield {**status, "trouble": status["trouble"] or self.delivery.trouble}

@@ -19,6 +19,9 @@ from hitless.rollout.balancers.errors import BalancerRefused, BalancerUnreachabl
 ANSWER_LIMIT: Final = 256 << 20
 """Bytes: room for the sessions of a large instance."""
 CHUNK: Final = 1 << 18
+RELOAD_S: Final = 1.0
+"""A master that has just started or reloaded replaces itself, and refuses connections meanwhile."""
+AGAIN_S: Final = 0.02
 SHOWN: Final = 200
 NO_PROCESS: Final = "Can't find the target PID"
 UNKNOWN: Final = "Unknown command"
@@ -86,7 +89,14 @@ class RuntimeApi:
         if self.address.startswith("tcp://"):
             host, _, port = self.address.removeprefix("tcp://").rpartition(":")
             return await asyncio.open_connection(host.strip("[]"), int(port))
-        return await asyncio.open_unix_connection(self.address.removeprefix("unix://"))
+        path, moment = self.address.removeprefix("unix://"), Deadline.after(RELOAD_S)
+        while True:
+            try:
+                return await asyncio.open_unix_connection(path)
+            except (ConnectionRefusedError, FileNotFoundError):
+                if moment.expired:
+                    raise
+            await asyncio.sleep(AGAIN_S)  # it tells nobody when it listens again
 
 
 def rows(answer: str, first: str, address: str) -> Sequence[Mapping[str, str]]:
