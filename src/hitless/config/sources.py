@@ -100,9 +100,8 @@ def file_layer(path: Path, text: str, document: Document) -> Layer:
     return Layer(document.data, origin, name, ((path, text.encode()),))
 
 
-RESERVED: Final = ("HITLESS_RUN_DIR", "HITLESS_NODE", "HITLESS_ADDRESS", "HITLESS_SERVER")
-"""Environment variables of ours that are no settings: where sockets are, and what a rollout tells its commands, which may start
-services."""
+RESERVED: Final = ("HITLESS_RUN_DIR", "HITLESS_NODE", "HITLESS_ADDRESS")
+"""The last two tell a command that a rollout runs on a node which node it is; it may start a service."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ def test_a_hundred_epochs_with_one_that_refuses_hangs_or_dies_at_each_phase(fiel
             dies(field, next(points))
         else:
             good(field)
+        print(number, field.state().epoch, flush=True)
     agree(field)
 
 

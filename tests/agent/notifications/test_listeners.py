@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,7 @@ async def test_notifications_become_samples_and_events_and_are_acknowledged(
     assert [each.type for each in kept.events] == ["volume.resize.end", "volume.resize.end", "image.create"]
     assert kept.events[0].traits == {"service": "volume.host1", "user_id": "u"}
     await until(lambda: status(agent)["acked"] == 3, "they were not acknowledged")
+    assert (status(agent)["state"], status(agent)["consumers"]) == ("consuming", 3)
     await agent.stop()
     assert place.count(place.queue) == 0
 
@@ -264,6 +266,10 @@ async def test_a_broker_that_is_not_there_refuses_the_change(rabbit: Place, grou
     assert outcome.status == "rejected"
     assert "cannot connect to amqp://guest:***@127.0.0.1:9/" in outcome.message
     assert "hush-hush" not in str(outcome)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        assert (await agent.reload(listens(nowhere))).status == "rejected"
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     rabbit.send_numbers(5)
     await ground.kept_now().has(1)
 

@@ -100,7 +100,7 @@ class Listener:
         self._wake: Final = _Wake()
         self._state = "new"
         self._trouble: str | None = None
-        self._unacked = 0
+        self._unacked = self._consumers = 0
         self._in_hand: _InHand | None = None
 
     async def check(self) -> None:
@@ -131,6 +131,7 @@ class Listener:
             "broker": self.spec.key,
             "state": self._state,
             "trouble": self._trouble,
+            "consumers": self._consumers,
             "unacked": self._unacked,
             **{name: counts[name] for name in names},
         }
@@ -185,7 +186,7 @@ class Listener:
             if broker is not None:
                 self._counts["returned"] += broker.buffered
                 broker.close()
-            self._unacked = 0
+            self._unacked = self._consumers = 0
 
     def _serve(self, broker: Broker, role: Role) -> None:
         while True:
@@ -200,6 +201,7 @@ class Listener:
                     self._start(broker, role, broker.take(self.spec.batch_size))
                     continue
             self._unacked = broker.buffered + (0 if self._in_hand is None else len(self._in_hand.batch))
+            self._consumers = len(broker.consumed)
             broker.wait(LOOK_S, self._wake.descriptor)
             self._wake.clear()
 
