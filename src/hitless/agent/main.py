@@ -34,8 +34,10 @@ from hitless.live import Limits, Triggers, lifetime, ready
 
 log = logging.getLogger(__name__)
 
-SWITCH_S: Final = 0.001
+SWITCH_S: Final = 0.0002
 """How long a thread may keep the interpreter from the event loop: ticks wait for it while a change is worked out."""
+THRESHOLDS: Final = (700, 3, 100)
+"""Of the collector: its passes hold up ticks, so they are many and small, and seldom over everything."""
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 VARIABLE: Final = "_HITLESS_AGENT"
 """Tells a process of the supervisor which agent it is; those that begin with HITLESS_ are settings."""
@@ -223,6 +225,7 @@ def keep_ticks_prompt() -> None:
     """For the whole process: nothing that goes on beside the event loop may hold it up for long."""
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
+    gc.set_threshold(*THRESHOLDS)
     gc.freeze()  # what is there now stays, and passes over it take tens of milliseconds
 
 
