@@ -183,3 +183,13 @@ def test_a_plan_whose_gates_do_not_hold_exits_with_3(ground: Ground) -> None:
     done = ground.hitless("plan")
     assert done.returncode == 3
     assert "the server n3, which is no node" in done.stdout
+
+
+def test_a_rollout_whose_nodes_are_not_described_any_more_is_not_resumed(ground: Ground) -> None:
+    ground.write("2", more="deadlines: {health: 300ms}")
+    (ground.node("n1") / "ill-2").touch()
+    with pytest.raises(Late):
+        ground.run()
+    ground.write("2", n2="unlisted")
+    with pytest.raises(Rejected, match="rollout 1 was planned with n2, which is not described any more"):
+        ground.resume()

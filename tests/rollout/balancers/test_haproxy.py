@@ -239,6 +239,13 @@ async def until_draining(edge: HAProxy, draining: asyncio.Task[None]) -> ServerS
     raise AssertionError("it ended")
 
 
+async def test_many_questions_at_once_are_all_answered() -> None:
+    with running_haproxy(web([(f"n{each}", "127.0.1.1:1") for each in range(200)])) as haproxy:
+        edge = balancer(haproxy.socket)
+        await asyncio.gather(*(edge.drain(f"n{each}", soon(100)) for each in range(200)))
+        assert {each.status for each in (await edge.servers(soon())).values()} == {"drain"}
+
+
 async def test_a_server_that_gets_no_work_because_of_its_weight_says_so() -> None:
     with running_haproxy(web([("n1", "127.0.1.1:1")])) as haproxy:
         edge = balancer(haproxy.socket)
