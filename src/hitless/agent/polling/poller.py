@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from hitless.agent.definition import PollingSource
@@ -102,9 +103,9 @@ class Poller:
             task = asyncio.create_task(self._tick(tick, entered), name=f"poll {tick.source}")
             self._ticks.add(task)
             task.add_done_callback(self._ticks.discard)
-            task.add_done_callback(lambda _, entered=entered: self._has_entered(entered))
+            task.add_done_callback(partial(self._has_entered, entered))
 
-    def _has_entered(self, entered: asyncio.Event) -> None:
+    def _has_entered(self, entered: asyncio.Event, _: object = None) -> None:
         """It has its generation, or will never have one."""
         self._entering.discard(entered)
         entered.set()
