@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from tests.servers.databases import mariadb
 from tests.servers.mariadb import MariaDB
 
 from hitless.rollout.errors import Busy, Late, Rejected, RolloutError, Unreachable
+from rollout.executors.processes import having
 from rollout.ground import Ground
 
 __all__ = ["mariadb"]
@@ -316,3 +318,21 @@ def test_a_hook_is_told_a_message_with_braces_as_it_is(ground: Ground) -> None:
         ground.run()
     assert "upgrade {release}2 exited with 7" in failed.value.message
     assert heard.read_text() == failed.value.message
+
+
+def test_a_hook_that_hangs_is_ended_with_all_that_it_has_forked_and_named(ground: Ground) -> None:
+    mark = f"61.{secrets.randbelow(10**8):08d}"
+    hook = f"sh -c 'sleep {mark} & sleep {mark}'"
+    ground.write("2", more=f'deadlines: {{hook: 500ms}}\nhooks: {{before_node: "{hook}"}}')
+    with pytest.raises(Late, match=r"the hook before_node: sh had not ended after 0\.5 s"):
+        ground.run()
+    assert having(mark) == []
+    assert ground.releases() == dict.fromkeys(ground.nodes, "1")
+
+
+def test_nodes_that_are_not_well_are_not_said_to_stay_up(ground: Ground) -> None:
+    for name in ground.nodes:
+        (ground.node(name) / "ill").touch()
+    ground.write("2")
+    (gate,) = (each for each in asyncio.run(ground.rollouts().plan()).gates if each.name == "min_up")
+    assert gate.message.startswith("only 0 of 3 nodes are up (n1: http://")

@@ -67,6 +67,16 @@ def test_a_good_description_is_read(tmp_path: Path) -> None:
         ("service: images", "service: images\nsoak: long", 'rollout.yaml:2: soak: expected seconds'),
         ("n2: {address: 127.0.1.2,", "n2: {address: 127.0.1.2, server: n1,", "rollout.yaml:6: nodes: two nodes are the server"),
         ('health: {url: "http://{address}/health"}', "health: {passes: 1}", "rollout.yaml:12: health: expected either"),
+        ("service: images", "service: images\nbatch: 0", "rollout.yaml:2: batch: expected at least 1"),
+        ("service: images", "service: images\nbatch: 0%", "rollout.yaml:2: batch: expected at least 1"),
+        ("service: images", "service: images\njournal: here", "rollout.yaml:2: journal: the url of the database is none"),
+        ("service: images", "service: images\njournal: database", "rollout.yaml:2: journal: is the service's database, and no"),
+        ("service: images", "service: images\nhooks: {before: ''}", "rollout.yaml:2: hooks.before: is empty: name a command"),
+        ('upgrade: "{venv}/bin/upgrade {release}"', "upgrade: []", "rollout.yaml:11: process.upgrade: is empty: name a command"),
+        ('/version"}', '/version", pattern: "(["}', "rollout.yaml:13: version.pattern: is no regular expression"),
+        ('/version"}', '/version", pattern: abc}', "rollout.yaml:13: version.pattern: has no group"),
+        ('"http://{address}/health"', '"{address}/health"', "rollout.yaml:12: health.url: expected a URL that begins with http://"),
+        ("127.0.1.2", "127.0.1.1", "rollout.yaml:13: version.url: n1 and n2 are both asked at http://127.0.1.1/version"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, wrong: str, right: str, said: str) -> None:

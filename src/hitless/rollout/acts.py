@@ -64,7 +64,12 @@ class Acts:
             return ""
         values = self._rollout.values_here(self._rollout.release, node=node, message=message)
         hand = Hand(Node("here", "here", Target("here", "127.0.0.1"), {}), values, self._here)
-        done = await hand.run(command, deadline)
+        try:
+            done = await hand.run(command, deadline)
+        except RolloutError as error:
+            raise type(error)(
+                error.reason, f"the hook {name}: {error.message.removeprefix('here: ')}"
+            ) from error
         if not done.ok:
             raise Rejected("hook_failed", f"the hook {name} exited with {done.code}: {said(done)}")
         return "it exited with 0"

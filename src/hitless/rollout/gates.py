@@ -138,7 +138,11 @@ def enough_up(rollout: Rollout, survey: Survey) -> Gate:
             False,
             f"of {count} nodes {rollout.batch} cannot be taken out while {rollout.min_up} stay up; lower batch or min_up",
         )
-    return Gate("min_up", True, f"{len(up)} of {count} nodes are up; at least {rollout.min_up} stay so")
+    told = f"{len(up)} of {count} nodes are up"
+    if len(up) >= rollout.min_up:
+        return Gate("min_up", True, f"{told}; at least {rollout.min_up} stay so")
+    ill = next((f" ({name}: {answer.value})" for name, answer in survey.health.items() if not answer.ok), "")
+    return Gate("min_up", True, f"only {told}{ill}; those that are down go first")
 
 
 def _is_up(survey: Survey, name: str, traffic: Traffic | None) -> bool:

@@ -13,12 +13,16 @@ from hitless.config.keys import KeyPath, scalars
 from hitless.config.yaml import YamlFile
 from hitless.rollout.inventory import Node, read_inventory
 from hitless.rollout.settings import RolloutSettings
-from hitless.rollout.template import resolved, variables_of
+from hitless.rollout.template import filled, resolved, variables_of
+from hitless.schema import SchemaError
+from hitless.schema.database import read_url
 
 DEFAULT_FILE: Final = "rollout.yaml"
 BUILT_IN: Final = ("service", "release", "node", "address")
 """Variables that are there without being set."""
 WITH_VARIABLES: Final = ("process", "health", "version", "database", "hooks")
+OWN: Final = "database"
+"""As `journal`: the journal is in the service's own database."""
 OF_HOOKS: Final = ("service", "release", "node", "message")
 OF_DATABASE: Final = ("service", "release")
 
@@ -82,7 +86,8 @@ def read_rollout(path: Path, *, release: str | None = None, allow_writable: bool
         for name, each in _inventory(loaded, path, allow_writable=allow_writable).items()
     }
     problems = [*_releases(loaded, release), *_variables(loaded, nodes), *_unfilled(loaded, nodes)]
-    problems += [*_servers(loaded, nodes), *_shares(loaded, nodes)]
+    problems += [*_servers(loaded, nodes), *_shares(loaded, nodes), *_journal(loaded)]
+    problems = problems or list(_asked(loaded, nodes))
     if problems:
         raise ConfigError(problems)
     target = release or settings.release or list(settings.releases)[-1]
@@ -145,6 +150,8 @@ def counted(share: int | str, nodes: int, *, up: bool = False) -> int:
 def _shares(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> Iterator[Problem]:
     settings = loaded.settings
     batch = max(1, counted(settings.batch, len(nodes)))
+    if settings.batch in (0, "0%"):
+        yield Problem(_where(loaded, "batch"), "batch", "expected at least 1, the number of nodes at once")
     if batch > len(nodes):
         yield Problem(_where(loaded, "batch"), "batch", f"expected at most {len(nodes)}, the number of nodes")
     if settings.min_up is None:
@@ -156,6 +163,37 @@ def _shares(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> Itera
             "min_up",
             f"{min_up} of {len(nodes)} nodes cannot stay up while {batch} are upgraded; lower min_up or batch",
         )
+
+
+def _journal(loaded: Loaded[RolloutSettings]) -> Iterator[Problem]:
+    journal = loaded.settings.journal
+    if journal == OWN and loaded.settings.database is None:
+        yield Problem(
+            _where(loaded, "journal"), "journal", "is the service's database, and no database is set"
+        )
+    elif journal not in (None, OWN):
+        try:
+            read_url(str(journal))
+        except SchemaError as error:
+            yield Problem(_where(loaded, "journal"), "journal", error.message)
+
+
+def _asked(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """What nodes are asked at: something that can be asked, and no two of them the same, for one would prove the other."""
+    settings = loaded.settings
+    for key, url in (("health.url", settings.health.url), ("version.url", settings.version.url)):
+        asked: dict[str, str] = {}
+        for node in nodes.values() if url is not None else ():
+            place = filled(url or "", _values(settings, next(iter(settings.releases)), node)[0])
+            why = ""
+            if not place.startswith(("http://", "https://")):
+                why = f"expected a URL that begins with http:// or https://, got {place} for {node.name}"
+            elif place in asked:
+                why = f"{asked[place]} and {node.name} are both asked at {place}: one would prove the other"
+            if why:
+                yield Problem(_where(loaded, key), key, why)
+                break
+            asked[place] = node.name
 
 
 def _variables(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> Iterator[Problem]:

@@ -13,13 +13,13 @@ from hitless.change import Deadline, Events
 from hitless.rollout import gates
 from hitless.rollout.acts import Acts
 from hitless.rollout.data import Data
-from hitless.rollout.errors import Busy, Invalid, LeaseLost, Rejected, RolloutError, Stopped, Unreachable
+from hitless.rollout.errors import Busy, LeaseLost, Rejected, RolloutError, Stopped, Unreachable
 from hitless.rollout.gates import Gate
 from hitless.rollout.journal import Journal, RolloutRow
 from hitless.rollout.opening import Opened, opened
 from hitless.rollout.plan import Direction, Plan
 from hitless.rollout.planner import Planner
-from hitless.rollout.reading import Rollout
+from hitless.rollout.reading import OWN, Rollout
 from hitless.rollout.runner import Runner, Work
 from hitless.rollout.timeouts import LEASE_S, ORPHANS_S, UNDO_S
 from hitless.rollout.world import Survey
@@ -28,9 +28,6 @@ from hitless.schema import SchemaError
 from hitless.schema import Unreachable as SchemaUnreachable
 from hitless.schema.database import Database
 from hitless.schema.lease import Lease, current_holder, held, whoami
-
-OWN: Final = "database"
-"""As `journal`: the journal is in the service's own database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +259,6 @@ class Rollouts:
     def _journal_url(self) -> str:
         url = self.rollout.settings.journal
         if url == OWN:
-            if self.rollout.settings.database is None:
-                raise Invalid("no_database", "journal says database, and no database is set")
             return Data(self.rollout).url()
         if url is not None:
             return url

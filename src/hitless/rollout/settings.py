@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from hitless.config import Seconds
 from hitless.rollout import timeouts
@@ -21,9 +22,17 @@ def _words(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _command(value: object) -> object:
+    words = _words(value)
+    if isinstance(value, str | list) and isinstance(words, tuple) and not (words and words[0]):
+        raise ValueError("is empty: name a command, or leave the key out if it may be left out")
+    return words
+
+
 Wait = Annotated[Seconds, Field(gt=0, le=30 * 86400)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=64)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
 Percent = Annotated[str, Field(pattern=r"^(100|[0-9]{1,2})%$")]
 Share = Annotated[int, Field(ge=0)] | Percent
 """A number of nodes, or a share of them such as 25%."""
@@ -47,12 +56,16 @@ class CommandsProcess(Section):
     """Any processes, by commands that the executor runs on the node."""
 
     kind: Literal["commands"] = "commands"
-    stop: Words = Field(description="asks the processes to end; need not wait for it")
-    gone: Words = Field(description="exits 0 when every process of the service is gone, 1 while there is one")
-    kill: Words = Field((), description="ends them by force at the stop's deadline; not set: never by force")
-    upgrade: Words = Field(description="installs {release}; is run again after a crash")
-    installed: Words = Field((), description="prints the release that is installed; not set: not known")
-    start: Words = Field(description="starts the processes and returns")
+    stop: Command = Field(description="asks the processes to end; need not wait for it")
+    gone: Command = Field(
+        description="exits 0 when every process of the service is gone, 1 while there is one"
+    )
+    kill: Command = Field(
+        (), description="ends them by force at the stop's deadline; not set: never by force"
+    )
+    upgrade: Command = Field(description="installs {release}; is run again after a crash")
+    installed: Command = Field((), description="prints the release that is installed; not set: not known")
+    start: Command = Field(description="starts the processes and returns")
 
 
 class SystemdProcess(Section):
@@ -60,9 +73,9 @@ class SystemdProcess(Section):
 
     kind: Literal["systemd"]
     unit: str = Field(description="name of the unit")
-    systemctl: Words = Field(("systemctl",), description="how systemctl is run, such as [sudo, systemctl]")
-    upgrade: Words = Field(description="installs {release}; is run again after a crash")
-    installed: Words = Field((), description="prints the release that is installed; not set: not known")
+    systemctl: Command = Field(("systemctl",), description="how systemctl is run, such as [sudo, systemctl]")
+    upgrade: Command = Field(description="installs {release}; is run again after a crash")
+    installed: Command = Field((), description="prints the release that is installed; not set: not known")
     kill: bool = Field(False, description="whether SIGKILL is sent at the stop's deadline")
 
 
@@ -72,11 +85,11 @@ class ContainerProcess(Section):
     kind: Literal["container"]
     name: str = Field(description="name of the container")
     image: str = Field(description="image of {release}")
-    hitless: Words = Field(("hitless",), description="how hitless is run on the node")
+    hitless: Command = Field(("hitless",), description="how hitless is run on the node")
     options: Words = Field(
         (), description="further options of hitless containers, such as --engine unix:///run/docker.sock"
     )
-    pull: Words = Field(
+    pull: Command = Field(
         (), description="fetches the image, such as [docker, pull, ...]; not set: it is there"
     )
 
@@ -86,10 +99,10 @@ class ServeProcess(Section):
 
     kind: Literal["serve"]
     name: str = Field(description="name of the service on the node")
-    hitless: Words = Field(("hitless",), description="how hitless is run on the node")
-    upgrade: Words = Field(description="installs {release}; is run again after a crash")
-    installed: Words = Field((), description="prints the release that is installed; not set: not known")
-    start: Words = Field(description="starts it and returns")
+    hitless: Command = Field(("hitless",), description="how hitless is run on the node")
+    upgrade: Command = Field(description="installs {release}; is run again after a crash")
+    installed: Command = Field((), description="prints the release that is installed; not set: not known")
+    start: Command = Field(description="starts it and returns")
     environment: Mapping[str, str] = Field({}, description="of these commands, such as HITLESS_RUN_DIR")
 
 
@@ -103,7 +116,7 @@ class HealthSettings(Section):
         None, description="asked from here, directly at the node: http://{address}:9292/health"
     )
     status: tuple[int, ...] = Field((200, 204), description="answers that are healthy")
-    command: Words = Field((), description="run on the node; exit code 0 is healthy")
+    command: Command = Field((), description="run on the node; exit code 0 is healthy")
     passes: int = Field(3, ge=1, description="healthy answers in a row that a started node must give")
     interval: Wait = Field(timeouts.INTERVAL_S, description="between two probes")
     ask: Wait = Field(timeouts.ASK_S, description="deadline of one answer")
@@ -121,10 +134,21 @@ class VersionSettings(Section):
     url: str | None = Field(None, description="asked from here, directly at the node")
     key: str | None = Field(None, description="the key of the JSON answer that holds it, with dots")
     header: str | None = Field(None, description="the header of the answer that holds it")
-    command: Words = Field(
+    command: Command = Field(
         (), description="run on the node; must ask the processes that run, not installed files"
     )
     pattern: str | None = Field(None, description="regular expression whose first group is it")
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_group(cls, value: str | None) -> str | None:
+        try:
+            groups = re.compile(value).groups if value is not None else 1
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        if groups == 0:
+            raise ValueError("has no group: put what is the version in parentheses")
+        return value
 
     @model_validator(mode="after")
     def _some(self) -> VersionSettings:
@@ -171,12 +195,12 @@ class Deadlines(Section):
 class Hooks(Section):
     """Commands that are run here, not on a node."""
 
-    before: Words = Field((), description="before anything is touched")
-    before_node: Words = Field((), description="before a node is drained")
-    after_node: Words = Field((), description="after a node has soaked")
-    before_contract: Words = Field((), description="before contract; if it fails, contract does not begin")
-    after: Words = Field((), description="when everything is done")
-    on_failure: Words = Field(
+    before: Command = Field((), description="before anything is touched")
+    before_node: Command = Field((), description="before a node is drained")
+    after_node: Command = Field((), description="after a node has soaked")
+    before_contract: Command = Field((), description="before contract; if it fails, contract does not begin")
+    after: Command = Field((), description="when everything is done")
+    on_failure: Command = Field(
         (), description="when the rollout pauses because something failed; {message} says what"
     )
 

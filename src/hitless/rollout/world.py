@@ -90,7 +90,12 @@ class World:
         if not gone.is_gone:
             return False, gone.why
         version = await self.probes.version(hand, deadline)
-        return not version.ok, f"it answers that it runs {version.value}" if version.ok else gone.why
+        if not version.ok:
+            return True, gone.why
+        return (
+            False,
+            f"it answers that it runs {version.value}, and what looks for its processes says: {gone.why}",
+        )
 
     async def survey(self) -> Survey:
         """Everything; raises nothing."""
