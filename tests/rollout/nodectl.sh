@@ -14,6 +14,7 @@ case $4 in
   upgrade)
     [ -e upgrade-fails ] && { echo "no such package" >&2; exit 7; }
     alive && { echo "still there" >&2; exit 8; }
+    while [ -e hold ]; do sleep 0.05; done
     echo "$5" > release.new && mv release.new release; echo "upgrade $5" >> actions ;;
   installed) cat release ;;
   start)

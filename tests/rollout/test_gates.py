@@ -233,7 +233,7 @@ def test_an_expand_that_fails_half_way_on_mariadb_is_resumed_where_it_stopped(
     name = f"rollout_{ground.port}"
     mariadb.sql(f"CREATE DATABASE {name}")
     try:
-        more = ground.with_database(mariadb.url(name))
+        more = ground.with_database(mariadb.url(name)) + "\njournal: database"
         ground.sql(
             "INSERT INTO images (name, is_public) VALUES ('a', 1), ('b', 0)",
             "CREATE TRIGGER sync_images_visibility_upd BEFORE UPDATE ON images FOR EACH ROW SET NEW.name = NEW.name",
@@ -247,6 +247,7 @@ def test_an_expand_that_fails_half_way_on_mariadb_is_resumed_where_it_stopped(
         assert ground.sql("SELECT count(*) FROM images") == [(2,)]
         ground.sql("DROP TRIGGER sync_images_visibility_upd")
         assert ground.resume().status == "done"
+        assert not (ground.folder / "state").exists(), "the journal is in the database"
         assert has_contracted(ground)
         assert ground.sql("SELECT visibility FROM images ORDER BY id") == [("public",), ("private",)]
     finally:

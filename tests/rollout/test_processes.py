@@ -148,6 +148,7 @@ def docker() -> Iterator[PrivateEngine]:
 
 @pytest.mark.root
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_a_container_is_stopped_replaced_and_started(docker: PrivateEngine, tmp_path: Path) -> None:
     loop = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
     for release in ("1", "2"):

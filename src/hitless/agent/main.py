@@ -21,7 +21,7 @@ from typing import Final
 from prometheus_client.registry import Collector
 
 from hitless.agent.agent import Agent
-from hitless.agent.files_watch import follow
+from hitless.agent.files_watch import follow, watcher_of
 from hitless.agent.group.grouped import GroupedAgent
 from hitless.agent.group.metrics import GroupCollector
 from hitless.agent.handover import Handover
@@ -83,6 +83,8 @@ async def program() -> None:
         await _member(settings, config, allow_writable=allow_writable, end=life.ended)
         return
     agent, collector = _agent(settings, config, allow_writable=allow_writable)
+    files = DefinitionFiles(settings.files, agent.plugins, allow_writable, config).files()
+    watcher = watcher_of(settings, files) if settings.reload.watch else None
     await agent.start(polls=False)
     handover = Handover(state_directory(settings))
     over = asyncio.create_task(life.ended())
@@ -92,9 +94,8 @@ async def program() -> None:
         agent.begin(taken.result())
         _say_begun(agent, settings)
         beside = [asyncio.create_task(_shown(settings, [collector]))]
-        if settings.reload.watch:
-            files = DefinitionFiles(settings.files, agent.plugins, allow_writable, config).files()
-            beside.append(asyncio.create_task(follow(settings, files)))
+        if watcher is not None:
+            beside.append(asyncio.create_task(follow(settings, watcher)))
         keep_ticks_prompt()
         await over
         await _ended(beside)

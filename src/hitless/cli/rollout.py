@@ -207,14 +207,7 @@ def told(*, as_json: bool = False) -> Iterator[None]:
         yield
     except RolloutError as error:
         if as_json:
-            print_json(
-                {
-                    "status": "paused",
-                    "reason": error.reason,
-                    "message": error.message,
-                    "exit": int(error.exit_code),
-                }
-            )
+            print_json({"reason": error.reason, "message": error.message, "exit": int(error.exit_code)})
         errors().print(f"hitless: {error.message}", markup=False)
         if error.detail:
             errors().print(error.detail, markup=False, style="dim")

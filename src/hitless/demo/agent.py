@@ -128,7 +128,6 @@ class Job:
             if code != 0:
                 raise Unexpected(f"the change should have been made: {told}")
             state = await self._shared(*self.processes)
-            await asyncio.sleep(1.0)  # so that it is polled by
             return f"committed, epoch {state.epoch}"
 
         return act

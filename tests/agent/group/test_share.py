@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.agent.ground import TurnedClock
+from tests.agent.ground import Ground, TurnedClock, every, one_sample, running
 
 from hitless.agent.definition import PollingSource
 from hitless.agent.group.directory import boottime
@@ -68,3 +68,21 @@ def test_without_a_lease_nothing_is_begun() -> None:
     clock.time += 10
     assert share._schedule is not None
     assert list(share._schedule.take(clock.now())) == []
+
+
+async def test_a_tick_that_was_taken_a_moment_before_a_swap_has_its_generation_when_the_swap_comes() -> None:
+    """The poller has taken it, and its task has not run yet: it would get the new generation, which knows nothing of it."""
+    ground = Ground(a=one_sample)
+    agent = ground.agent(running({"s": every(1, "a", jitter=0)}, {"k": ("kept://k",)}))
+    await agent.start()
+    await ground.clock.turn(0)
+    await ground.one("kept://k").has(1)
+    await agent._poller.idle()
+    ground.clock.time += 1.0
+    agent._poller._take()
+    await agent.catch_up()
+    current = agent.runtime.leases.current
+    assert current is not None
+    assert len(current.held) == 1
+    await agent._poller.idle()
+    await agent.stop()

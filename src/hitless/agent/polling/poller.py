@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from hitless.agent.definition import PollingSource
@@ -55,6 +56,8 @@ class Poller:
         self._schedule: Final = partition.schedule(clock)
         self._changed: Final = asyncio.Event()
         self._ticks: Final[set[asyncio.Task[None]]] = set()
+        self._entering: Final[set[asyncio.Event]] = set()
+        """Of ticks that have not got their generation yet."""
         self._running: Final[set[tuple[str, str]]] = set()
         self._searches: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
         """By `name://parameter`."""
@@ -88,18 +91,25 @@ class Poller:
 
     async def catch_up(self) -> None:
         """Begin what is due, and return when each tick has its generation: another one may be put in force then."""
-        for entered in self._take():
+        self._take()
+        # Those too that were taken a moment ago, and whose tasks have not run yet.
+        for entered in list(self._entering):
             await entered.wait()
 
-    def _take(self) -> list[asyncio.Event]:
-        begun = []
+    def _take(self) -> None:
         for tick in self._schedule.take(self._clock.now()):
             self._tally.polls["missed"] += tick.missed
-            begun.append(entered := asyncio.Event())
+            entered = asyncio.Event()
+            self._entering.add(entered)
             task = asyncio.create_task(self._tick(tick, entered), name=f"poll {tick.source}")
             self._ticks.add(task)
             task.add_done_callback(self._ticks.discard)
-        return begun
+            task.add_done_callback(partial(self._has_entered, entered))
+
+    def _has_entered(self, entered: asyncio.Event, _: object = None) -> None:
+        """It has its generation, or will never have one."""
+        self._entering.discard(entered)
+        entered.set()
 
     async def idle(self) -> None:
         """Wait until every tick that has begun has ended; each is bounded by its source's timeout."""
@@ -111,7 +121,7 @@ class Poller:
         self._tally.lateness.observe(late)
         at = self._wall_of(tick.due) if tick.at is None else tick.at
         async with self._enter() as generation:
-            entered.set()
+            self._has_entered(entered)
             source = generation.polling.get(tick.source)
             if source is not None:
                 await _Round(self, tick, source, generation, at).run()

@@ -15,9 +15,6 @@ down_revision = "2_expand01"
 branch_labels = None
 depends_on = None
 release = "3"
-allow = {
-    "add_foreign_key": "it is part of a table that is made here and empty",
-}
 
 MARIADB = (
     """
