@@ -303,3 +303,16 @@ def test_before_contract_every_node_can_go_back(stored: Ground) -> None:
     assert stored.roll_back().status == "done"
     assert stored.releases() == dict.fromkeys(stored.nodes, "1")
     assert not has_contracted(stored)
+
+
+def test_a_hook_is_told_a_message_with_braces_as_it_is(ground: Ground) -> None:
+    (ground.node("n1") / "upgrade-fails").touch()
+    heard = ground.folder / "heard"
+    (ground.folder / "hook.sh").write_text(f'printf %s "$2" >"{heard}"')
+    ground.write("2", more=f"hooks: {{on_failure: 'sh {ground.folder}/hook.sh {{{{message}}}} {{message}}'}}")
+    nodectl = ground.folder / "rollout.yaml"
+    nodectl.write_text(nodectl.read_text().replace(" upgrade {release}", " upgrade {{release}}{release}"))
+    with pytest.raises(RolloutError) as failed:
+        ground.run()
+    assert "upgrade {release}2 exited with 7" in failed.value.message
+    assert heard.read_text() == failed.value.message
