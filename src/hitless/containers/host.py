@@ -21,7 +21,7 @@ from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container
 from hitless.containers.drain import Drain
 from hitless.containers.engine import Engine
-from hitless.containers.errors import NoSuchContainer
+from hitless.containers.errors import InvalidParameters, NoSuchContainer
 from hitless.containers.fleet import MAX_PARALLEL, Fleet
 from hitless.containers.hub import Hub
 from hitless.containers.intents import Intents
@@ -33,7 +33,7 @@ from hitless.containers.recovery import recovering
 from hitless.containers.replacement import Wish
 from hitless.containers.rules import ContainersFile
 from hitless.containers.selection import Selection, may_mean, selected
-from hitless.containers.target import Target
+from hitless.containers.target import Target, Unclear
 
 DEFAULT_FILES: Final = ("containers.toml", "/etc/hitless/containers.toml")
 
@@ -76,6 +76,20 @@ class Host:
             InvalidParameters: its labels make no sense.
         """
         return parameters(container, self.engine.dialect, given=self.given, file=self.file, kolla=self.kolla)
+
+    async def looked(self, selection: Selection) -> list[Target | Unclear]:
+        """What is selected, for those who only look: one whose parameters make no sense hides no other.
+
+        Raises:
+            NoSuchContainer: one that was named is not there.
+        """
+        return [self._looked(container) for container in await selected(self.engine, selection)]
+
+    def _looked(self, container: Container) -> Target | Unclear:
+        try:
+            return Target(container, self.parameters(container))
+        except InvalidParameters as error:
+            return Unclear(container, str(error))
 
     async def targets(self, selection: Selection) -> list[Target]:
         """What is selected, all of it checked before anything moves.
@@ -138,7 +152,7 @@ async def opened(
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(Engine(engine_address(opening.engine)))
         hub = await stack.enter_async_context(Hub(engine))
-        intents = Intents(directory, str(engine.path.resolve()))
+        intents = Intents(directory, str(engine.path.resolve()), tell=tell)
         records = None
         if (meant := opening.recovers) is not None:
             records = Records(directory, tell=tell, requested_by=opening.requested_by)
