@@ -306,22 +306,32 @@ def _tell(options: Options, method: str, params: dict[str, Any], sentence: str) 
     async def work() -> int:
         chosen.check()
         answers: list[Any] = []
+        missed: list[ControlError | NoSuchStop] = []
         async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
-            for target in await opened.targets():
+            for looked in await opened.host.looked(chosen):
                 try:
-                    with ControlClient(desk_path(opened.fleet.intents.key(target.name))) as other:
+                    with ControlClient(desk_path(opened.fleet.intents.key(looked.name))) as other:
                         answers.append(other.call(method, params))
                 except ControlError as error:
-                    if error.exit_code is not ExitCode.NOBODY:
-                        raise
-                    raise NoSuchStop(
-                        f"nobody is stopping {target.name} just now; see: hitless containers ps"
-                    ) from None
+                    is_idle = error.exit_code is ExitCode.NOBODY
+                    idle = NoSuchStop(
+                        f"nobody is stopping {looked.name} just now; see: hitless containers ps"
+                    )
+                    missed.append(idle if is_idle else error)
         if options.as_json:
             print_json({"containers": answers})
         else:
             for answer in answers:
                 console().print(sentence.format(**answer), markup=False)
+        # Of "all", or of those with a label, only those that are being stopped are meant.
+        is_wide = bool(answers) and not options.names
+        said = [each for each in missed if not (is_wide and isinstance(each, NoSuchStop))]
+        for each in said[:-1]:
+            errors().print(f"hitless: {each}", markup=False)
+        if not answers and not said:
+            raise NoSuchStop("no container is being stopped just now")
+        if said:
+            raise said[-1]
         return 0
 
     run(work)
