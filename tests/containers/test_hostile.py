@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(200)]
 ON_ONE = pytest.mark.parametrize("engine", ONE_BY_DEFAULT, indirect=True)
 
 QUICK = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.2; done"
-SLOW = "trap 'sleep 4; echo finished; exit 0' TERM; echo ready; while :; do sleep 0.2; done"
+SLOW = "trap 'sleep 2; echo finished; exit 0' TERM; echo ready; while :; do sleep 0.2; done"
 NO_ENGINES = (b"[]", b"null", b"1", b"{}", b'{"ApiVersion": {"a": 1}}', b'{"ApiVersion": "1.abc"}', b"<html>")
 
 

@@ -59,7 +59,7 @@ def test_the_old_one_serves_again_although_somebody_took_its_name(
 
 
 @pytest.mark.parametrize("engine", ["docker"], indirect=True)  # it sets policies aside
-@pytest.mark.parametrize("verb", ["stop", "recreate"])
+@pytest.mark.parametrize("verb", ["stop", pytest.param("recreate", marks=pytest.mark.soak)])
 def test_who_comes_after_a_killed_replacement_finds_the_policy_as_it_was(
     operator: Operator, made: list[str], name: str, verb: str
 ) -> None:
@@ -81,6 +81,7 @@ def test_who_comes_after_a_killed_replacement_finds_the_policy_as_it_was(
     assert list(note.glob("*.json")) == []
 
 
+@ON_ONE
 def test_what_others_are_tied_to_is_not_replaced_under_them(
     operator: Operator, made: list[str], name: str
 ) -> None:
