@@ -27,7 +27,7 @@ from hitless.containers import (
 from hitless.containers.oversight import desk, desk_path
 from hitless.control import ControlClient, ControlError
 
-pytestmark = [pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 NO_ENGINES = (b"[]", b"null", b"1", b"{}", b'{"ApiVersion": {"a": 1}}', b'{"ApiVersion": "1.abc"}', b"<html>")
 
 
