@@ -30,6 +30,7 @@ VERSIONS_KEPT: Final = 3
 FORGOTTEN_AFTER: Final = 20
 """Leases after which the files of a member that is gone are removed."""
 DIGITS: Final = 12
+ABANDONED_S: Final = 3600.0
 
 
 class Directory:
@@ -45,6 +46,7 @@ class Directory:
 
     def join(self, register: Register) -> None:
         self._make()
+        self._tidy()
         self._id = register.member.id
         self._say(register)
 
@@ -128,7 +130,8 @@ class Directory:
             except FileNotFoundError:
                 continue  # it was removed as an old one meanwhile
             except ValidationError as error:
-                raise Unreachable(f"the group's record is not readable: {error}") from error
+                why = error.errors()[0]["msg"]
+                raise Unreachable(f"the group's record {latest} is not readable: {why}") from error
         return Record(), 0
 
     # Registers
@@ -176,6 +179,8 @@ class Directory:
         except FileNotFoundError:
             return None, False
         except (ValueError, KeyError, TypeError) as error:
+            if self._is_old(file):  # a power failure has left it so: nobody renews it
+                return None, False
             raise Unreachable(f"{file} is not a member of the group: {error}") from error
         if boot != boot_id() and time.time() - said < 2 * self._lease_s:
             raise Unreachable(
@@ -188,6 +193,13 @@ class Directory:
                     each.unlink()
             return None, False
         return register, boottime() < until
+
+    def _is_old(self, file: Path) -> bool:
+        """Whether nobody has renewed it for two leases, by the wall clock: that of the file system is no other."""
+        try:
+            return time.time() - file.stat().st_mtime > 2 * self._lease_s
+        except FileNotFoundError:
+            return True
 
     def _is_gone(self, name: str) -> bool:
         return self._in("gone", name).exists()
@@ -203,6 +215,13 @@ class Directory:
                 self._in(each).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise Unreachable(f"the group's directory cannot be made: {error}") from error
+
+    def _tidy(self) -> None:
+        """What was killed while it was written stays behind."""
+        for file in self._path.glob("*/.*"):
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > ABANDONED_S:
+                    file.unlink()
 
     def _replace(self, folder: str, name: str, text: str, *, durable: bool = True) -> None:
         try:
