@@ -99,4 +99,10 @@ def test_sinks_that_cannot_be_are_refused_with_their_line(tmp_path: Path) -> Non
         told = service.command("reload")
         assert told.code == 2
         assert "notify[0].url: expected a URL such as" in told.err
+        service.configure(notify=[{"kind": "command", "command": ["true"], "attemps": 2, "topics": "x"}])
+        told = service.command("reload")
+        assert "notify[0].attemps: unknown key; did you mean attempts?" in told.err
+        assert "notify[0].topics: unknown key\n" in told.err, "a key of another kind is not meant"
+        service.configure(notify=[{"kind": "webhook"}])
+        assert "notify[0].url: is required" in service.command("reload").err
         assert "hush" not in told.err

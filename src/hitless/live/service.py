@@ -144,12 +144,25 @@ class Service(Generic[S]):
         """The host's triggers and its journal are those that count."""
         if host.inherited is not None:
             settings = self.runtime.model.model_validate_json(host.inherited, strict=True)
+        settings = await self._admitted(host, settings)
         outcome = await self._change("start", settings, requested_by="start")
         if outcome.status is not Status.APPLIED:
             host.failed(outcome.message, outcome.detail)
         await self._started(outcome)
         host.attached(Hosted(self))
         return outcome
+
+    async def _admitted(self, host: Host, settings: S | None) -> S | None:
+        """The settings to start with, when there is room for what they ask for; at once if they are refused anyway: the start
+        says so, and nobody has made room for it.
+        """
+        asked, _ = await self._asked("start", settings)
+        try:
+            self._reconfiguration("start", asked).plan()
+        except Refused:
+            return settings
+        await host.room()
+        return asked.settings if isinstance(asked, Wish) else settings
 
     async def _started(self, outcome: Outcome) -> None:
         if outcome.status is not Status.APPLIED:

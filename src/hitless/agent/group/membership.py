@@ -28,7 +28,7 @@ from hitless.agent.group.record import Assignment, Draft, Record
 from hitless.agent.group.share import Share, now_ms
 from hitless.agent.group.station import Station
 from hitless.change import Deadline, DeadlinePassed, Refused
-from hitless.live.threads import in_thread
+from hitless.change.threads import in_thread
 from hitless.serve import faults
 
 T = TypeVar("T")

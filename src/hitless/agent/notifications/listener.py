@@ -26,7 +26,7 @@ from hitless.agent.notifications.broker import Broker, BrokerError, Received, de
 from hitless.agent.notifications.spec import ListenerSpec
 from hitless.agent.notifications.verdict import Dead, Take, Verdict, dead_letter
 from hitless.change import JSON
-from hitless.live.threads import in_thread
+from hitless.change.threads import in_thread
 
 log = logging.getLogger(__name__)
 
