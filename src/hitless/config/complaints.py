@@ -124,7 +124,7 @@ def _hint(model: type[BaseModel], path: KeyPath, data: Data) -> str:
 
 
 def _found(value: Any, model: type[BaseModel], path: KeyPath) -> str:
-    if _is_secret(model, path):
+    if is_secret_at(model, path):
         return f", got {MASK}"
     if isinstance(value, dict):
         # Its values may be secrets, and a rule over a whole table is not about one of them.
@@ -133,7 +133,7 @@ def _found(value: Any, model: type[BaseModel], path: KeyPath) -> str:
     return f", got {text}" if len(text) <= SHOWN_LIMIT else f", got {text[:SHOWN_LIMIT]}…"
 
 
-def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
+def is_secret_at(model: type[BaseModel], path: KeyPath) -> bool:
     """Whether the value at the path must not be shown: by the type of a setting, or by the name of a key in a mapping."""
     reached: list[Any] = [model]
     for part in path:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from hitless.change import JSON, Refused
-from hitless.config import MASK, shown
+from hitless.config import shown
 from hitless.config.plain import Leaf
+from hitless.config.secrets import SHORTEST, without
 
-SHORTEST: Final = 4
-"""Characters. Shorter secrets are no secrets, and hiding them would tear ordinary words apart."""
 REMEMBERED: Final = 1000
 """At least those that are in force, and so many of those that were."""
 
@@ -35,9 +34,7 @@ class Veil:
         self._secrets[text] = None
 
     def over(self, text: str) -> str:
-        for secret in sorted(self._secrets, key=len, reverse=True):  # one may begin with another
-            text = text.replace(secret, MASK)
-        return str(shown(text))
+        return str(shown(without(text, self._secrets)))
 
     def refusal(self, refused: Refused) -> Refused:
         message, detail = self.over(refused.message), self.over(refused.detail)
