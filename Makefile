@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_PROCESSES ?= 3
 
-.PHONY: setup demo test lint bench soak docs lock clean system-packages
+.PHONY: setup demo test test-glance lint bench soak docs lock clean system-packages
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ lint: setup
 
 soak: setup system-packages
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
+# Two real releases from the package index, on python 3.11; GLANCE_VENVS=FOLDER keeps their venvs.
+test-glance: setup system-packages
+	$(BIN)/python -m pytest -m glance tests/glance $(PYTEST_ARGS)
 
 bench: setup
 	BENCH=1 sh requirements/system.sh

@@ -17,6 +17,7 @@ from benchmarks import (
     memory,
     notifications,
     reload,
+    rollout,
     schema,
     throughput,
 )
@@ -24,7 +25,7 @@ from benchmarks.options import Options
 
 SUITES = {
     suite.NAME: suite
-    for suite in (throughput, reload, broken, memory, longwork, live, schema, agent, notifications)
+    for suite in (throughput, reload, broken, memory, longwork, live, schema, agent, notifications, rollout)
 }
 BUSY = 0.5
 

@@ -28,6 +28,8 @@ NAME = "agent"
 CEILOMETER: Final = "27.0.0"
 APPS: Final = Path(__file__).parent / "apps"
 METERS, RESOURCES, CYCLES = 20, 1000, 5
+FEW: Final = 100
+"""Resources, where each sample is a request."""
 ROUNDS: Final = 3
 INSTALL_S: Final = 900
 RUN_S: Final = 600
@@ -45,35 +47,31 @@ class Case:
     to: str
     command: tuple[str, ...]
     """`{folder}` and `{port}` are filled in."""
-    cycles: int
+    samples: int
     is_counted_by_receiver: bool
-
-    @property
-    def samples(self) -> int:
-        return METERS * RESOURCES * self.cycles
 
 
 def _cases(ceilometer: Path | None) -> list[Case]:
-    size = (str(METERS), str(RESOURCES))
+    size, whole = (str(METERS), str(RESOURCES)), METERS * RESOURCES * CYCLES
     ours = (sys.executable, str(APPS / "agent_hitless.py"), *size, str(CYCLES))
     otlp = "otlp+http://127.0.0.1:{port}"
     cases = [
-        Case("hitless", "file", (*ours, "file://{folder}/out.jsonl"), CYCLES, False),
-        Case("hitless", "OTLP, protobuf", (*ours, otlp), CYCLES, True),
-        Case("hitless", "OTLP, JSON", (*ours, f"{otlp}?encoding=json"), CYCLES, True),
+        Case("hitless", "file", (*ours, "file://{folder}/out.jsonl"), whole, False),
+        Case("hitless", "OTLP, protobuf", (*ours, otlp), whole, True),
+        Case("hitless", "OTLP, JSON", (*ours, f"{otlp}?encoding=json"), whole, True),
     ]
     if ceilometer is None:
         return cases
-    theirs = (str(ceilometer), str(APPS / "agent_ceilometer.py"), "{folder}", *size)
+    theirs = (str(ceilometer), str(APPS / "agent_ceilometer.py"), "{folder}")
     name = f"ceilometer {CEILOMETER}"
     return [
         *cases,
-        Case(name, "file", (*theirs, str(CYCLES), "file://{folder}/out.jsonl?json"), CYCLES, False),
+        Case(name, "file", (*theirs, *size, str(CYCLES), "file://{folder}/out.jsonl?json"), whole, False),
         Case(
             name,
             "OTLP, JSON",
-            (*theirs, "1", "opentelemetryhttp://127.0.0.1:{port}/v1/metrics"),
-            1,
+            (*theirs, str(METERS), str(FEW), "1", "opentelemetryhttp://127.0.0.1:{port}/v1/metrics"),
+            METERS * FEW,
             True,
         ),
     ]

@@ -50,10 +50,11 @@ def at_percentile(values: list[float], share: float) -> float:
 @pytest.fixture
 def prompt() -> Iterator[None]:
     """As the agent's own process is."""
-    before = sys.getswitchinterval()
+    before, thresholds = sys.getswitchinterval(), gc.get_threshold()
     keep_ticks_prompt()
     yield
     gc.unfreeze()
+    gc.set_threshold(*thresholds)
     sys.setswitchinterval(before)
 
 

@@ -20,7 +20,9 @@ from hitless.agent.plugins import TRANSFORMER, PluginError, Plugins
 from hitless.agent.reading import read
 from hitless.agent.running import Running
 from hitless.agent.sample import Sample
+from hitless.agent.transformers.expression import Expression
 from hitless.agent.transformers.memory import Memory
+from hitless.agent.transformers.parameters import FIELDS, Scope
 
 PLUGINS = Plugins()
 
@@ -138,6 +140,28 @@ def test_an_aggregator_with_a_retention_time_alone_aggregates_until_then() -> No
         out.append([each.volume for each in transformer.flush()])
     assert [each for each in out if each] == [[3.5]]  # 0 to 7: the newest is more than 60 s after the first
     assert [each.volume for each in transformer.close()] == [10.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "raises"),
+    [
+        ("9**9**9**9", OverflowError),
+        ("((9**64)**64)**64", OverflowError),
+        ("name * 10**9", TypeError),
+        ("volume / 0", ZeroDivisionError),
+        ("resource_metadata.nothing + 1", TypeError),
+        ("name", ValueError),
+    ],
+)
+def test_an_expression_takes_neither_for_ever_nor_all_the_memory(text: str, raises: type[Exception]) -> None:
+    with pytest.raises(raises):
+        Expression(text, FIELDS).value(Scope(Sample("m", 1.0, "B", "r", 0.0)))
+
+
+@pytest.mark.parametrize("text", ["-" * 990 + "1", "(" * 480 + "1" + ")" * 480, "x" * 1001, "", "1;2", "\0"])
+def test_what_no_parser_should_have_to_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no expression|at most 1000"):
+        Expression(text, FIELDS)
 
 
 def test_what_is_remembered_is_bounded_and_the_longest_unseen_goes_first() -> None:

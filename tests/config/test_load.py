@@ -363,3 +363,8 @@ def test_no_complaint_shows_a_secret_however_deep_it_is(write: Write, text: str)
     (problem, *_) = said = problems(TomlFile(write(text)), model=Deep)
     assert "hush" not in str(said)
     assert "***" in problem
+
+
+def test_what_a_rollout_tells_commands_on_nodes_is_no_setting() -> None:
+    environ = {"HITLESS_NODE": "n1", "HITLESS_ADDRESS": "127.0.0.1"}
+    assert load(Settings, Flags({"app": "x"}), Environment(environ=environ)).settings.app == "x"

@@ -4,7 +4,8 @@ cd "$1" || exit 9
 alive() {
   [ -s pid ] || return 1
   state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$(cat pid)/status" 2>/dev/null)
-  [ -n "$state" ] && [ "$state" != Z ]
+  # Process ids come back soon on a busy machine: it must still be ours.
+  [ -n "$state" ] && [ "$state" != Z ] && grep -qs fake_node "/proc/$(cat pid)/cmdline"
 }
 case $4 in
   stop) alive && kill -TERM "$(cat pid)"; echo stop >> actions ;;
@@ -13,6 +14,7 @@ case $4 in
   upgrade)
     [ -e upgrade-fails ] && { echo "no such package" >&2; exit 7; }
     alive && { echo "still there" >&2; exit 8; }
+    while [ -e hold ]; do sleep 0.05; done
     echo "$5" > release.new && mv release.new release; echo "upgrade $5" >> actions ;;
   installed) cat release ;;
   start)

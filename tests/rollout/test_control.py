@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -183,3 +184,31 @@ def test_a_plan_whose_gates_do_not_hold_exits_with_3(ground: Ground) -> None:
     done = ground.hitless("plan")
     assert done.returncode == 3
     assert "the server n3, which is no node" in done.stdout
+
+
+def test_a_rollout_whose_nodes_are_not_described_any_more_is_not_resumed(ground: Ground) -> None:
+    ground.write("2", more="deadlines: {health: 300ms}")
+    (ground.node("n1") / "ill-2").touch()
+    with pytest.raises(Late):
+        ground.run()
+    ground.write("2", n2="unlisted")
+    with pytest.raises(Rejected, match="rollout 1 was planned with n2, which is not described any more"):
+        ground.resume()
+
+
+def test_an_abort_in_the_middle_of_an_upgrade_lets_the_node_come_back(ground: Ground) -> None:
+    ground.write("2")
+    (ground.node("n1") / "hold").touch()
+    runner = ground.begin("run")
+    try:
+        wait_until(lambda: ground.is_at("n1.upgrade"))
+        asyncio.run(ground.rollouts().ask("abort"))
+    finally:
+        (ground.node("n1") / "hold").unlink()
+        out, err = runner.communicate(timeout=DEADLINE_S)
+    assert runner.returncode == 3, out + err
+    assert ground.status().row.status == "aborted"
+    assert ground.releases() == {"n1": "2", "n2": "1", "n3": "1"}
+    assert set(ground.traffic().values()) == {"ready"}
+    assert ground.roll_back().status == "done"
+    assert ground.releases() == dict.fromkeys(ground.nodes, "1")

@@ -233,7 +233,7 @@ def test_an_expand_that_fails_half_way_on_mariadb_is_resumed_where_it_stopped(
     name = f"rollout_{ground.port}"
     mariadb.sql(f"CREATE DATABASE {name}")
     try:
-        more = ground.with_database(mariadb.url(name))
+        more = ground.with_database(mariadb.url(name)) + "\njournal: database"
         ground.sql(
             "INSERT INTO images (name, is_public) VALUES ('a', 1), ('b', 0)",
             "CREATE TRIGGER sync_images_visibility_upd BEFORE UPDATE ON images FOR EACH ROW SET NEW.name = NEW.name",
@@ -247,6 +247,7 @@ def test_an_expand_that_fails_half_way_on_mariadb_is_resumed_where_it_stopped(
         assert ground.sql("SELECT count(*) FROM images") == [(2,)]
         ground.sql("DROP TRIGGER sync_images_visibility_upd")
         assert ground.resume().status == "done"
+        assert not (ground.folder / "state").exists(), "the journal is in the database"
         assert has_contracted(ground)
         assert ground.sql("SELECT visibility FROM images ORDER BY id") == [("public",), ("private",)]
     finally:
@@ -302,3 +303,16 @@ def test_before_contract_every_node_can_go_back(stored: Ground) -> None:
     assert stored.roll_back().status == "done"
     assert stored.releases() == dict.fromkeys(stored.nodes, "1")
     assert not has_contracted(stored)
+
+
+def test_a_hook_is_told_a_message_with_braces_as_it_is(ground: Ground) -> None:
+    (ground.node("n1") / "upgrade-fails").touch()
+    heard = ground.folder / "heard"
+    (ground.folder / "hook.sh").write_text(f'printf %s "$2" >"{heard}"')
+    ground.write("2", more=f"hooks: {{on_failure: 'sh {ground.folder}/hook.sh {{{{message}}}} {{message}}'}}")
+    nodectl = ground.folder / "rollout.yaml"
+    nodectl.write_text(nodectl.read_text().replace(" upgrade {release}", " upgrade {{release}}{release}"))
+    with pytest.raises(RolloutError) as failed:
+        ground.run()
+    assert "upgrade {release}2 exited with 7" in failed.value.message
+    assert heard.read_text() == failed.value.message

@@ -75,6 +75,49 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, wrong: str, right: 
     assert any(each.startswith(said) for each in found), found
 
 
+NESTED = GOOD.replace(
+    "service: images", "service: images\nvariables: {home: '{root}/{node}', root: '/srv/{service}'}"
+)
+
+
+def test_variables_stand_in_the_values_of_variables(tmp_path: Path) -> None:
+    text = NESTED.replace("variables: {unit: images-2}", "variables: {unit: 'images@{home}-{release}'}")
+    rollout = read(tmp_path, text.replace("version: 2.0.1", "version: '{release}.0.1'"))
+    values = rollout.values(rollout.nodes["n2"], "2")
+    assert (values["home"], values["unit"]) == ("/srv/images/n2", "images@/srv/images/n2-2")
+    assert rollout.values(rollout.nodes["n1"], "2")["home"] == "/srv/images/n1"
+    assert (rollout.version("2"), rollout.release_of("2.0.1")) == ("2.0.1", "2")
+
+
+def test_what_is_given_is_filled_in_nowhere(tmp_path: Path) -> None:
+    values = read(tmp_path, NESTED).values_here("2", node="", message="lacks {root} and {{home}}")
+    assert values["message"] == "lacks {root} and {{home}}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "said"),
+    [
+        ("{root}/{node}", "{rot}/{node}", "rollout.yaml:2: variables.home: there is no variable rot here; there are: address,"),
+        ("/srv/{service}", "{home}", "rollout.yaml:2: variables.home: home holds root holds home, which never ends"),
+        ("unit: images-2", "unit: 'images-{nod}'", "rollout.yaml:8: nodes.n2.variables.unit: there is no variable nod here"),
+        ("/opt/1}", "'{adress}'}", "rollout.yaml:4: releases.1.venv: there is no variable adress here"),
+        ("process:", "database: {config: '{home}/db.toml'}\nprocess:",
+         "rollout.yaml:9: database.config: the variable home cannot be filled in: there is no variable node here"),
+        ("process:", "database: {config: '{node}/db.toml'}\nprocess:", "rollout.yaml:9: database.config: there is no variable"),
+        ("process:", "hooks: {before: 'true {address}'}\nprocess:", "rollout.yaml:9: hooks.before: there is no variable address"),
+        ("process:", "journal: 'sqlite:///{root}/journal'\nprocess:",
+         "rollout.yaml:9: journal: {root} stands for nothing here: no variables are filled in"),
+        ("address: 127.0.1.2,", "address: '{node}.example',", "rollout.yaml:8: nodes.n2.address: {node} stands for nothing here"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_would_stay_unfilled_is_refused(
+    tmp_path: Path, wrong: str, right: str, said: str
+) -> None:
+    assert wrong in NESTED
+    found = problems(tmp_path, NESTED.replace(wrong, right))
+    assert any(each.startswith(said) for each in found), found
+
+
 def test_inventories_that_do_not_list_the_same_nodes_are_refused(tmp_path: Path) -> None:
     text = GOOD.replace("service: images", "service: images\ninventories: [site.yaml]")
     site = GOOD[GOOD.index("nodes:") : GOOD.index("process:")]

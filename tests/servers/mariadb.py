@@ -68,7 +68,8 @@ def running_mariadb(**settings: str) -> Iterator[MariaDB]:
         )
         first = folder / "first.sql"
         first.write_text(
-            f"CREATE USER hitless@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO hitless@'127.0.0.1';\n"
+            f"CREATE USER hitless@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO hitless@'127.0.0.1'"
+            " WITH GRANT OPTION;\n"
         )
         first.chmod(0o644)
         port = free_port()

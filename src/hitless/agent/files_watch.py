@@ -18,9 +18,13 @@ RELOAD_S: Final = 120.0
 """For one reload."""
 
 
-async def follow(settings: AgentSettings, files: Sequence[Path]) -> None:
+def watcher_of(settings: AgentSettings, files: Sequence[Path]) -> Watcher:
+    """Made before the files are read: what changes from then on is seen, and at worst read once more."""
+    return Watcher(files, interval_s=settings.reload.interval, settle_s=settings.reload.settle)
+
+
+async def follow(settings: AgentSettings, watcher: Watcher) -> None:
     """Until cancelled. Files that come and go in a directory are seen by the next process only."""
-    watcher = Watcher(files, interval_s=settings.reload.interval, settle_s=settings.reload.settle)
     async for change in watcher:
         if await in_thread(lambda: _reload(settings), "reload"):
             watcher.applied(change.hash)

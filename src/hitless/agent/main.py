@@ -21,7 +21,7 @@ from typing import Final
 from prometheus_client.registry import Collector
 
 from hitless.agent.agent import Agent
-from hitless.agent.files_watch import follow
+from hitless.agent.files_watch import follow, watcher_of
 from hitless.agent.group.grouped import GroupedAgent
 from hitless.agent.group.metrics import GroupCollector
 from hitless.agent.handover import Handover
@@ -34,8 +34,10 @@ from hitless.live import Limits, Triggers, lifetime, ready
 
 log = logging.getLogger(__name__)
 
-SWITCH_S: Final = 0.001
+SWITCH_S: Final = 0.0002
 """How long a thread may keep the interpreter from the event loop: ticks wait for it while a change is worked out."""
+THRESHOLDS: Final = (700, 3, 100)
+"""Of the collector: its passes hold up ticks, so they are many and small, and seldom over everything."""
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 VARIABLE: Final = "_HITLESS_AGENT"
 """Tells a process of the supervisor which agent it is; those that begin with HITLESS_ are settings."""
@@ -81,6 +83,8 @@ async def program() -> None:
         await _member(settings, config, allow_writable=allow_writable, end=life.ended)
         return
     agent, collector = _agent(settings, config, allow_writable=allow_writable)
+    files = DefinitionFiles(settings.files, agent.plugins, allow_writable, config).files()
+    watcher = watcher_of(settings, files) if settings.reload.watch else None
     await agent.start(polls=False)
     handover = Handover(state_directory(settings))
     over = asyncio.create_task(life.ended())
@@ -90,9 +94,8 @@ async def program() -> None:
         agent.begin(taken.result())
         _say_begun(agent, settings)
         beside = [asyncio.create_task(_shown(settings, [collector]))]
-        if settings.reload.watch:
-            files = DefinitionFiles(settings.files, agent.plugins, allow_writable, config).files()
-            beside.append(asyncio.create_task(follow(settings, files)))
+        if watcher is not None:
+            beside.append(asyncio.create_task(follow(settings, watcher)))
         keep_ticks_prompt()
         await over
         await _ended(beside)
@@ -103,6 +106,8 @@ async def program() -> None:
 
 async def _member(settings: AgentSettings, config: str, *, allow_writable: bool, end: End) -> None:
     """Raises GroupError, ConfigError, or whatever ends the membership."""
+    if settings.reload.watch:
+        log.warning("reload.watch means nothing in a group: say hitless agent epoch propose")
     folder = state_directory(settings)
     folder.mkdir(parents=True, exist_ok=True)
     grouped = GroupedAgent(
@@ -221,6 +226,7 @@ def keep_ticks_prompt() -> None:
     """For the whole process: nothing that goes on beside the event loop may hold it up for long."""
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
+    gc.set_threshold(*THRESHOLDS)
     gc.freeze()  # what is there now stays, and passes over it take tens of milliseconds
 
 

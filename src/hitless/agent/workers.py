@@ -36,6 +36,10 @@ class Workers:
 
     async def run(self, work: Callable[[], T], name: str) -> T:
         """The result of `work`, run in a thread with this task's context variables. It cannot be broken off."""
+        return await self.start(work, name)
+
+    def start(self, work: Callable[[], T], name: str) -> asyncio.Future[T]:
+        """As `run`: it has begun when this returns."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
@@ -46,7 +50,7 @@ class Workers:
             with self._lock:
                 self._free += 1
             threading.Thread(target=self._serve, name="hitless-agent-worker", daemon=True).start()
-        return await future
+        return future
 
     def _serve(self) -> None:
         while True:

@@ -128,7 +128,8 @@ def run(
 ) -> None:
     """Poll and publish until SIGTERM; SIGHUP or hitless reload takes the files, and the code, as they are then."""
     _import()
-    from hitless.agent.group.coordinator import GroupError
+    from hitless.agent.group.coordinator import GroupError, NoPlace
+    from hitless.agent.group.places import coordinator
     from hitless.agent.main import run as run_agent
     from hitless.agent.main import supervise
     from hitless.agent.settings import read_settings
@@ -139,12 +140,16 @@ def run(
         if unsupervised:
             run_agent(settings, config, allow_writable=allow_writable)
             return
-        if settings.group is None:
+        if settings.group is not None:
+            coordinator(
+                settings.group
+            )  # it says what is wrong before anything is started; nothing is connected
+        else:
             _checked(settings.files, format_only=False, allow_writable=allow_writable, as_json=False)
         supervise(config, settings, allow_writable=allow_writable)
     except GroupError as error:
         errors().print(f"hitless: {error}", markup=False)
-        raise typer.Exit(int(ExitCode.NOBODY)) from error
+        raise typer.Exit(int(ExitCode.INVALID if isinstance(error, NoPlace) else ExitCode.NOBODY)) from error
     except ConfigError as error:
         _tell(error.problems)
         raise typer.Exit(int(ExitCode.INVALID)) from error

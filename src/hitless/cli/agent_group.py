@@ -121,7 +121,7 @@ def _proposed(
     settings: AgentSettings, files: list[str] | None, timeout: float | None, *, allow_writable: bool
 ) -> Proposal:
     """Raises typer.Exit."""
-    from hitless.agent.group.coordinator import GroupError
+    from hitless.agent.group.coordinator import GroupError, NoPlace
     from hitless.agent.group.document import Document
     from hitless.agent.group.epochs import EpochInProgress, NoMembers, NotDecided, propose_epoch
     from hitless.agent.plugins import Plugins
@@ -145,7 +145,7 @@ def _proposed(
     except NoMembers as error:
         _fail(str(error), ExitCode.NOBODY, error)
     except GroupError as error:
-        _fail(str(error), ExitCode.NOBODY, error)
+        _fail(str(error), ExitCode.INVALID if isinstance(error, NoPlace) else ExitCode.NOBODY, error)
 
 
 def _tell(proposal: Proposal) -> None:
@@ -186,14 +186,14 @@ def _settings(config: str, *, allow_writable: bool) -> AgentSettings:
 
 def _look(settings: AgentSettings) -> GroupState:
     """Raises typer.Exit."""
-    from hitless.agent.group.coordinator import GroupError
+    from hitless.agent.group.coordinator import GroupError, NoPlace
     from hitless.agent.group.epochs import look
 
     assert settings.group is not None
     try:
         return look(settings.group)
     except GroupError as error:
-        _fail(str(error), ExitCode.NOBODY, error)
+        _fail(str(error), ExitCode.INVALID if isinstance(error, NoPlace) else ExitCode.NOBODY, error)
 
 
 def _fail(message: str, code: ExitCode, cause: BaseException | None = None) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,17 @@ from hitless.cli.container_options import Options
 from hitless.cli.container_view import View
 from hitless.cli.output import console, errors
 from hitless.config import ConfigError, Flags, load
-from hitless.containers import ContainersError, Engine, Fleet, Host, Opening, Selection, Target, opened
+from hitless.containers import (
+    Balancer,
+    ContainersError,
+    Engine,
+    Fleet,
+    Host,
+    Opening,
+    Selection,
+    Target,
+    opened,
+)
 from hitless.containers.rules import Rule
 from hitless.containers.said import flat
 from hitless.control import ControlError
@@ -81,6 +91,7 @@ async def session(asked: Asked, *, recovers: bool = True) -> AsyncIterator[Sessi
         state_dir=None if options.state_dir is None else Path(options.state_dir),
         given=dict(flat(load(Rule, Flags(options.given)).settings)),
         max_parallel=options.max_parallel,
+        balancer=_balancer,
         recovers=asked.selection if recovers else None,
     )
     async with AsyncExitStack() as stack:
@@ -90,6 +101,12 @@ async def session(asked: Asked, *, recovers: bool = True) -> AsyncIterator[Sessi
             stack.callback(events.subscribe(view.tell))
         stack.callback(_interruptible(host.fleet))
         yield Session(asked, host)
+
+
+def _balancer(name: str, table: Mapping[str, object]) -> Balancer:
+    from hitless.rollout.balancers.opening import from_table  # only who has one pays for it
+
+    return from_table(name, table)
 
 
 def _tell(message: str) -> None:

@@ -47,7 +47,7 @@ def _listeners(listeners: Any) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("listener", "broker", "state"):
         table.add_column(column, no_wrap=True)
-    numbers = ("unacked", "received", "redelivered", "dead_lettered")
+    numbers = ("consumers", "unacked", "received", "redelivered", "dead_lettered")
     for column in numbers:
         table.add_column(column.replace("_", "-"), justify="right", no_wrap=True)
     table.add_column("trouble", style="red")

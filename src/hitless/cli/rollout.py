@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -206,14 +207,7 @@ def told(*, as_json: bool = False) -> Iterator[None]:
         yield
     except RolloutError as error:
         if as_json:
-            print_json(
-                {
-                    "status": "paused",
-                    "reason": error.reason,
-                    "message": error.message,
-                    "exit": int(error.exit_code),
-                }
-            )
+            print_json({"reason": error.reason, "message": error.message, "exit": int(error.exit_code)})
         errors().print(f"hitless: {error.message}", markup=False)
         if error.detail:
             errors().print(error.detail, markup=False, style="dim")
@@ -260,7 +254,7 @@ def _work(rollouts: Rollouts, work: Work, *, as_json: bool, as_events: bool) -> 
         row = asyncio.run(follow())
     elif as_json:
         row = asyncio.run(follow())
-        print_json(row.to_json())
+        print_json(row.to_json() | {"cpu_s": round(time.process_time(), 3)})
     else:
         with View(console()) as view:
             rollouts.events.subscribe(view.tell)

@@ -100,6 +100,10 @@ def file_layer(path: Path, text: str, document: Document) -> Layer:
     return Layer(document.data, origin, name, ((path, text.encode()),))
 
 
+RESERVED: Final = ("HITLESS_RUN_DIR", "HITLESS_NODE", "HITLESS_ADDRESS")
+"""The last two tell a command that a rollout runs on a node which node it is; it may start a service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """Environment variables: `drain.timeout` is `HITLESS_DRAIN_TIMEOUT`. An unknown one with the prefix is an error.
@@ -109,7 +113,7 @@ class Environment:
 
     prefix: str = "HITLESS"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    reserved: Collection[str] = ("HITLESS_RUN_DIR",)
+    reserved: Collection[str] = RESERVED
     elsewhere: Collection[str] = ("HITLESS_DB_",)
 
     def layer(self, model: type[BaseModel]) -> Layer:

@@ -19,9 +19,9 @@ from hitless.config import Loaded, TomlFile, load
 from hitless.containers.address import engine_address
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container
-from hitless.containers.drain import Drain
+from hitless.containers.drain import Balancer, Drain
 from hitless.containers.engine import Engine
-from hitless.containers.errors import NoSuchContainer
+from hitless.containers.errors import InvalidParameters, NoSuchContainer
 from hitless.containers.fleet import MAX_PARALLEL, Fleet
 from hitless.containers.hub import Hub
 from hitless.containers.intents import Intents
@@ -38,6 +38,13 @@ from hitless.containers.target import Target
 DEFAULT_FILES: Final = ("containers.toml", "/etc/hitless/containers.toml")
 
 
+def no_balancer(name: str, table: Mapping[str, object]) -> Balancer:  # noqa: ARG001
+    """Raises InvalidParameters."""
+    raise InvalidParameters(
+        f"nothing here can open the balancer {name} of containers.toml; use hitless containers"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What a host is opened with; everything has a default."""
@@ -52,6 +59,8 @@ class Opening:
     given: Mapping[str, Any] = field(default_factory=dict)
     """Parameters by dotted key (`{"wait": 600.0, "drain.inside": ("hitless", "stop")}`) that win over all others."""
     max_parallel: int = MAX_PARALLEL
+    balancer: Callable[[str, Mapping[str, object]], Balancer] = no_balancer
+    """What opens a [balancer.NAME] of the file: balancers are known above (`hitless.rollout.balancers`)."""
     requested_by: str | None = None
     """Who asks, for the journal; the user and the process if not given."""
     recovers: Selection | None = field(default_factory=Selection)
@@ -68,6 +77,7 @@ class Host:
     given: Mapping[str, Any]
     file: Loaded[ContainersFile] | None
     kolla: KollaTimeouts | None
+    balancers: Mapping[str, Balancer] = field(default_factory=dict)
 
     def parameters(self, container: Container) -> Parameters:
         """What applies to it.
@@ -75,7 +85,14 @@ class Host:
         Raises:
             InvalidParameters: its labels make no sense.
         """
-        return parameters(container, self.engine.dialect, given=self.given, file=self.file, kolla=self.kolla)
+        return parameters(
+            container,
+            self.engine.dialect,
+            given=self.given,
+            file=self.file,
+            kolla=self.kolla,
+            balancers=self.balancers,
+        )
 
     async def targets(self, selection: Selection) -> list[Target]:
         """What is selected, all of it checked before anything moves.
@@ -134,6 +151,8 @@ async def opened(
     opening = opening or Opening()
     file = _file(opening)
     kolla = _kolla(file)
+    tables = file.settings.balancer if file is not None else {}
+    balancers = {name: opening.balancer(name, table) for name, table in tables.items()}
     directory = state_directory(opening.state_dir)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(Engine(engine_address(opening.engine)))
@@ -147,7 +166,7 @@ async def opened(
                 recovering(engine, hub, intents, tell=tell, is_taken_over=lambda name: may_mean(meant, name))
             )
         fleet = Fleet(engine, hub, intents, events=events, max_parallel=opening.max_parallel, records=records)
-        yield Host(engine, fleet, opening.given, file, kolla)
+        yield Host(engine, fleet, opening.given, file, kolla, balancers)
 
 
 def state_directory(given: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:

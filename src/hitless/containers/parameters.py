@@ -16,7 +16,8 @@ from hitless.config import Loaded
 from hitless.containers.alternates import Alternates
 from hitless.containers.container import Container
 from hitless.containers.dialect import Dialect
-from hitless.containers.drain import Drain, HostDrain, HttpDrain, InsideDrain
+from hitless.containers.drain import Balancer, BalancerDrain, Drain, HostDrain, HttpDrain, InsideDrain
+from hitless.containers.errors import InvalidParameters
 from hitless.containers.kolla import KollaTimeouts
 from hitless.containers.rules import ContainersFile, parse_step
 from hitless.containers.said import Layer, Said, by_file, by_image, by_labels
@@ -76,11 +77,12 @@ def parameters(
     given: Mapping[str, Any] | None = None,
     file: Loaded[ContainersFile] | None = None,
     kolla: KollaTimeouts | None = None,
+    balancers: Mapping[str, Balancer] | None = None,
 ) -> Parameters:
-    """What applies; `given` are the command line's, by dotted key.
+    """What applies; `given` are the command line's, by dotted key, `balancers` those that `drain.balancer` can name.
 
     Raises:
-        InvalidParameters: a label, or the container's own stop signal, makes no sense.
+        InvalidParameters: a label, the container's own stop signal, or the name of a balancer makes no sense.
     """
     layers: list[Layer] = [DEFAULTS]
     if kolla is not None:
@@ -90,10 +92,10 @@ def parameters(
     if file is not None:
         layers += by_file(container, file)
     layers.append({key: Said(value, _flag(key)) for key, value in (given or {}).items()})
-    return _together(layers)
+    return _together(layers, container.name, balancers or {})
 
 
-def _together(layers: Items[Layer]) -> Parameters:
+def _together(layers: Items[Layer], name: str, balancers: Mapping[str, Balancer]) -> Parameters:
     said: dict[str, Said] = {}
     steps: tuple[Step, ...] = (Step(DEFAULT, WAIT_S),)
     for layer in layers:
@@ -105,7 +107,7 @@ def _together(layers: Items[Layer]) -> Parameters:
     accept = said["accept"].value if "accept" in said else None
     sequence = Sequence(
         steps=steps,
-        drains=tuple(_drains(said)),
+        drains=(*_balancer_drains(said, name, balancers), *_drains(said)),
         drain_s=said["drain.timeout"].value,
         on_drain_failure=said["drain.on_failure"].value,
         accept=None if accept is None else frozenset(accept),
@@ -145,6 +147,19 @@ def _steps(steps: tuple[Step, ...], layer: Layer) -> tuple[Step, ...]:
     if "wait" in layer:
         first = replace(first, wait_s=layer["wait"].value)
     return (first, *steps[1:])
+
+
+def _balancer_drains(said: Layer, name: str, balancers: Mapping[str, Balancer]) -> Iterator[Drain]:
+    if "drain.balancer" not in said:
+        return
+    wanted = said["drain.balancer"]
+    if wanted.value not in balancers:
+        known = ", ".join(sorted(balancers)) or "none"
+        raise InvalidParameters(
+            f"{wanted.where}: there is no balancer {wanted.value}; containers.toml has {known}"
+        )
+    server = said["drain.server"].value if "drain.server" in said else name
+    yield BalancerDrain(balancers[wanted.value], server)
 
 
 def _drains(said: Layer) -> Iterator[Drain]:

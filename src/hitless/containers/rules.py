@@ -85,8 +85,12 @@ class _Table(BaseModel):
 
 
 class DrainRule(_Table):
-    """What is done before the first signal. All that are given are done, in this order: host, http, inside."""
+    """What is done before the first signal. All that are given are done, in this order: balancer, host, http, inside."""
 
+    balancer: str | None = Field(None, description="a [balancer.NAME] of the file that it is taken out of")
+    server: str | None = Field(
+        None, description="what the balancer calls it; the container's name if not given"
+    )
     host: Command | None = Field(
         None, description="command on this machine, with HITLESS_CONTAINER in its environment"
     )
@@ -185,3 +189,6 @@ class ContainersFile(_Table):
     defaults: Rule = Rule()
     kolla: Kolla = Kolla()
     service: dict[str, Service] = {}
+    balancer: dict[str, dict[str, object]] = Field(
+        {}, description="load balancers by name, described as in rollout.yaml"
+    )

@@ -21,7 +21,7 @@ from hitless.agent.group.document import Document
 from hitless.agent.group.epochs import look
 from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.state import GroupState
-from hitless.demo.group_audit import Absence, Findings, assignments, audit, diary, samples, takeover_s
+from hitless.demo.group_audit import Absence, Findings, assignments, audit, diary, lapses, samples, takeover_s
 from hitless.demo.narrator import Narrator
 from hitless.demo.place import temporary
 from hitless.demo.report import DemoReport, StepReport
@@ -128,7 +128,6 @@ class Job:
             if code != 0:
                 raise Unexpected(f"the change should have been made: {told}")
             state = await self._shared(*self.processes)
-            await asyncio.sleep(1.0)  # so that it is polled by
             return f"committed, epoch {state.epoch}"
 
         return act
@@ -193,7 +192,14 @@ class Job:
         findings = Findings()
         shares = assignments(self._diaries(), findings)
         polls = samples([self.folder / "samples.jsonl"])
-        audit(polls, shares, self.sources, absences=self.absences, until=until, findings=findings)
+        audit(
+            polls,
+            shares,
+            self.sources,
+            absences=[*self.absences, *lapses(self._diaries())],
+            until=until,
+            findings=findings,
+        )
         new = findings.polls - self.counted, findings.failed - self.failures
         self.counted, self.failures = findings.polls, findings.failed
         if new[1]:

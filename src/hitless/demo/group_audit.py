@@ -32,10 +32,13 @@ Poll = tuple[int, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A member that may have polled nothing from then on (Unix time), until it was given a share again in a new life."""
+    """A member that may have polled nothing from then on (Unix time), until it was given a share again in a new life, or came to
+    itself in time.
+    """
 
     name: str
     since: float
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,16 @@ def assignments(diaries: Iterable[Sequence[Mapping[str, Any]]], findings: Findin
     return ordered
 
 
+def lapses(diaries: Iterable[Sequence[Mapping[str, Any]]]) -> list[Absence]:
+    """What members say of themselves: that they were held up, or cut off, for longer than their leases."""
+    found = []
+    for note in (note for notes in diaries for note in notes):
+        if note["what"] in ("lapsed", "lost"):
+            until = note["at"] if note["what"] == "lapsed" else None
+            found.append(Absence(note["member"].partition("@")[0], note["since"], until))
+    return found
+
+
 def audit(
     polls: Iterable[Poll],
     shares: Sequence[Shares],
@@ -162,6 +175,10 @@ def _is_absent(owner: str, due: int, past: Sequence[Shares], absences: Sequence[
     for absence in absences:
         since = absence.since * 1000 - FLUSH_MS
         if absence.name != owner or due < since:
+            continue
+        if absence.until is not None:
+            if due <= absence.until * 1000:
+                return True
             continue
         before = [each for each in past if each.boundary <= absence.since * 1000]
         lives_before = _lives(owner, before[-1:])

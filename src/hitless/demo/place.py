@@ -67,7 +67,9 @@ class Place:
 def place() -> Iterator[Place]:
     """A fresh one on a free port; removed on leaving."""
     with temporary() as root:
-        shutil.copytree(example(), root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            example(), root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "fleet")
+        )
         made = Place(root, _free_port())
         made.config.chmod(0o600)
         yield made

@@ -134,13 +134,13 @@ async def hitless(*words: str, environ: Mapping[str, str]) -> Answer:
     return Answer(process.returncode or 0, _object(out), err.decode(errors="replace"))
 
 
-def clean_environ(folder: Path) -> dict[str, str]:
-    """This process's environment without settings of the user's own services, and with the sockets in
-    `folder`."""
+def clean_environ(folder: Path, run: str = "r") -> dict[str, str]:
+    """This process's environment without settings of the user's own services, and with the sockets in the
+    folder `run` of `folder`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HITLESS_")}
     # A release that is written within a second of the one before, in as many bytes, would run from the old
     # one's .pyc.
-    return kept | {"HITLESS_RUN_DIR": str(folder / "r"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | {"HITLESS_RUN_DIR": str(folder / run), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _object(out: bytes) -> Mapping[str, object]:

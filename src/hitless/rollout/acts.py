@@ -19,7 +19,6 @@ from hitless.rollout.hand import Hand, said
 from hitless.rollout.inventory import Node
 from hitless.rollout.plan import Direction, Kind, Step
 from hitless.rollout.probe import Answer
-from hitless.rollout.template import filled_all
 from hitless.rollout.timeouts import INTERVAL_S, LOOK_S, TOLD_S
 from hitless.rollout.world import World
 
@@ -63,16 +62,9 @@ class Acts:
         command: tuple[str, ...] = getattr(settings.hooks, name)
         if not command:
             return ""
-        release = self._rollout.release
-        values = {
-            **settings.variables,
-            **settings.releases[release],
-            "service": settings.service,
-            "release": release,
-        }
-        words = filled_all(command, values | {"node": node, "message": message})
-        hand = Hand(Node("here", "here", Target("here", "127.0.0.1"), {}), {}, self._here)
-        done = await hand.run(words, deadline)
+        values = self._rollout.values_here(self._rollout.release, node=node, message=message)
+        hand = Hand(Node("here", "here", Target("here", "127.0.0.1"), {}), values, self._here)
+        done = await hand.run(command, deadline)
         if not done.ok:
             raise Rejected("hook_failed", f"the hook {name} exited with {done.code}: {said(done)}")
         return "it exited with 0"

@@ -144,13 +144,7 @@ class Data:
         if self._opened is None:
             settings = self._rollout.settings
             assert settings.database is not None
-            release = self._rollout.release
-            values = {
-                **settings.variables,
-                **settings.releases[release],
-                "service": settings.service,
-                "release": release,
-            }
+            values = self._rollout.values_here(self._rollout.release)
             path = self._rollout.folder / Path(filled(settings.database.config, values))
             loaded = read_settings(path, os.environ)
             self._opened = open_phases(loaded.settings, path.parent, self.heard)

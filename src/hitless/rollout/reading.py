@@ -13,13 +13,14 @@ from hitless.config.keys import KeyPath, scalars
 from hitless.config.yaml import YamlFile
 from hitless.rollout.inventory import Node, read_inventory
 from hitless.rollout.settings import RolloutSettings
-from hitless.rollout.template import variables_of
+from hitless.rollout.template import resolved, variables_of
 
 DEFAULT_FILE: Final = "rollout.yaml"
 BUILT_IN: Final = ("service", "release", "node", "address")
 """Variables that are there without being set."""
 WITH_VARIABLES: Final = ("process", "health", "version", "database", "hooks")
 OF_HOOKS: Final = ("service", "release", "node", "message")
+OF_DATABASE: Final = ("service", "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,11 @@ class Rollout:
 
     def values(self, node: Node, release: str) -> Mapping[str, str]:
         """What the variables stand for in the texts of one node and one release."""
-        settings = self.settings
-        own = {
-            "service": settings.service,
-            "release": release,
-            "node": node.name,
-            "address": node.target.address,
-        }
-        return {**settings.variables, **settings.releases.get(release, {}), **node.variables, **own}
+        return _values(self.settings, release, node)[0]
+
+    def values_here(self, release: str, **given: str) -> Mapping[str, str]:
+        """The same in texts that are no node's: of hooks, which are given more, and of the database."""
+        return _values_here(self.settings, release, given)[0]
 
     @property
     def batch(self) -> int:
@@ -60,7 +58,7 @@ class Rollout:
 
     def version(self, release: str) -> str:
         """What a node of the release says that it is."""
-        return self.settings.releases[release].get("version", release)
+        return self.values_here(release).get("version", release)
 
     def release_of(self, version: str) -> str | None:
         """The release whose nodes say this, if there is one."""
@@ -83,7 +81,7 @@ def read_rollout(path: Path, *, release: str | None = None, allow_writable: bool
         name: Node.of(name, each)
         for name, each in _inventory(loaded, path, allow_writable=allow_writable).items()
     }
-    problems = [*_releases(loaded, release), *_variables(loaded, nodes)]
+    problems = [*_releases(loaded, release), *_variables(loaded, nodes), *_unfilled(loaded, nodes)]
     problems += [*_servers(loaded, nodes), *_shares(loaded, nodes)]
     if problems:
         raise ConfigError(problems)
@@ -116,7 +114,7 @@ def _releases(loaded: Loaded[RolloutSettings], asked: str | None) -> Iterator[Pr
                 "release" if where != "--release" else "",
                 f"there is no release {name}; there are: {known}",
             )
-    versions = [each.get("version", name) for name, each in settings.releases.items()]
+    versions = [_values_here(settings, name, {})[0].get("version", name) for name in settings.releases]
     for version in {each for each in versions if versions.count(each) > 1}:
         yield Problem(
             _where(loaded, "releases"), "releases", f"nodes of two releases would say {version}; set version"
@@ -170,6 +168,7 @@ def _variables(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> It
             yield Problem(
                 _where(loaded, f"{key}.{name}"), f"{key}.{name}", "is always there and cannot be set"
             )
+    yield from _within_variables(loaded, nodes)
     for path, text in scalars(plain(settings)):
         if isinstance(text, str) and path[0] in WITH_VARIABLES:
             key = dotted(path[:-1] if isinstance(path[-1], int) else path)  # of the whole command
@@ -178,9 +177,48 @@ def _variables(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> It
                     yield Problem(_where(loaded, key), key, lacking)
 
 
+def _within_variables(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """Variables that stand in the values of others, and can stand for nothing there."""
+    settings = loaded.settings
+    told: set[str] = set()
+    for release, its in settings.releases.items():
+        for node in nodes.values():
+            for name, why in _values(settings, release, node)[1].items():
+                tables = {f"nodes.{node.name}.variables": node.variables, f"releases.{release}": its}
+                key = next((key for key, table in tables.items() if name in table), "variables")
+                if f"{key}.{name}" not in told:
+                    told.add(f"{key}.{name}")
+                    yield Problem(_where(loaded, f"{key}.{name}"), f"{key}.{name}", why)
+
+
+def _unfilled(loaded: Loaded[RolloutSettings], nodes: Mapping[str, Node]) -> Iterator[Problem]:
+    """Variables that stand where nothing is filled in."""
+    settings = loaded.settings
+    known = {*BUILT_IN, *settings.variables}.union(
+        *settings.releases.values(), *(node.variables for node in nodes.values())
+    )
+    for path, text in scalars(plain(settings)):
+        if not isinstance(text, str) or path[0] in (*WITH_VARIABLES, "variables", "releases"):
+            continue
+        if path[0] == "nodes" and "variables" in path:
+            continue
+        for name in known.intersection(variables_of(text)) - (
+            {"server"} if path[0] == "balancers" else set()
+        ):
+            key = dotted(path[:-1] if isinstance(path[-1], int) else path)
+            yield Problem(
+                _where(loaded, key), key, f"{{{name}}} stands for nothing here: no variables are filled in"
+            )
+
+
 def _lacking(settings: RolloutSettings, nodes: Mapping[str, Node], path: KeyPath, name: str) -> str:
     """Why a variable cannot stand there; empty if it can."""
-    known = OF_HOOKS if path[0] == "hooks" else BUILT_IN
+    known = OF_HOOKS if path[0] == "hooks" else OF_DATABASE if path[0] == "database" else BUILT_IN
+    if path[0] in ("hooks", "database"):
+        given = dict.fromkeys(known, "")
+        for release in settings.releases:
+            if why := _values_here(settings, release, given)[1].get(name):
+                return f"the variable {name} cannot be filled in: {why}"
     if name in known or name in settings.variables:
         return ""
     if all(name in each for each in settings.releases.values()):
@@ -195,6 +233,26 @@ def _lacking(settings: RolloutSettings, nodes: Mapping[str, Node], path: KeyPath
         return f"{bare[0]} has no variable {name}, and others have"
     there = ", ".join((*known, *settings.variables))
     return f"there is no variable {name}; there are: {there} (write {{{{{name}}}}} for the braces themselves)"
+
+
+def _values(
+    settings: RolloutSettings, release: str, node: Node
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    own = {
+        "service": settings.service,
+        "release": release,
+        "node": node.name,
+        "address": node.target.address,
+    }
+    its = settings.releases.get(release, {})
+    return resolved({**settings.variables, **its, **node.variables}, own)
+
+
+def _values_here(
+    settings: RolloutSettings, release: str, given: Mapping[str, str]
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    own = {**given, "service": settings.service, "release": release}
+    return resolved({**settings.variables, **settings.releases.get(release, {})}, own)
 
 
 def _where(loaded: Loaded[RolloutSettings], key: str) -> str:

@@ -87,6 +87,7 @@ class Rollouts:
         journal = await self._journal(writes=True)
         with self._alone(journal.database, "resume") as lease:
             row = self._open_row(journal)
+            self._check_still_described(row)
             if row.status == "running" and _has_begun_commands(journal, row):
                 await asyncio.sleep(self._orphans_s)
             journal.resume(row.id, whoami())
@@ -159,6 +160,8 @@ class Rollouts:
     ) -> RolloutRow:
         acts = Acts(found.world, found.here, direction=row.plan.direction, is_resumed=is_resumed)
         self._runner = Runner(Work(row.id, row.plan, found.world, journal, acts, lease, self.events))
+        if self._is_interrupted:  # while everything was being looked at
+            self._runner.ask("pause")
         self.events.emit("rollout.begun", rollout=row.id, release=row.release, direction=row.direction)
         try:
             await self._runner.run()
@@ -202,8 +205,9 @@ class Rollouts:
             await self._rolled_back(journal, lease, row)
 
     async def _rolled_back(self, journal: Journal, lease: Lease, row: RolloutRow) -> RolloutRow:
+        self._check_still_described(row)
         before = row.plan.before
-        if before is None:
+        if before is None or before not in self.rollout.settings.releases:
             raise Rejected(
                 "nothing_to_roll_back",
                 f"rollout {row.id} found no node on an older release, so there is none to go back to",
@@ -300,6 +304,18 @@ class Rollouts:
                 "not_over",
                 f"rollout {row.id} to release {row.release} is not over ({row.message or row.status});"
                 " resume it, abort it, or roll it back",
+            )
+
+    def _check_still_described(self, row: RolloutRow) -> None:
+        """A rollout is of the nodes and releases that it was planned for."""
+        missing = [
+            step.node for step in row.plan.steps() if step.node and step.node not in self.rollout.nodes
+        ]
+        missing += [f"release {row.release}"] if row.release not in self.rollout.settings.releases else []
+        if missing:
+            raise Rejected(
+                "description_changed",
+                f"rollout {row.id} was planned with {missing[0]}, which is not described any more; put it back, or abort",
             )
 
     def _open_row(self, journal: Journal) -> RolloutRow:

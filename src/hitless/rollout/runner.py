@@ -32,9 +32,9 @@ T = TypeVar("T")
 Wish = Literal["pause", "abort"]
 
 GOES_ON: Final[tuple[Kind, ...]] = ("stop", "upgrade", "start", "probe", "ready")
-"""A pause waits for a node that is out of service to come back; in front of these steps it is one."""
+"""A pause or an abort waits for a node that is out of service to come back; in front of these steps it is one."""
 CAN_BE_LEFT: Final[tuple[Kind, ...]] = ("drain", "probe", "soak", "verify")
-"""An abort need not wait for them: they only wait themselves."""
+"""What need not be waited for: they only wait themselves."""
 DONE: Final = ("done", "seen")
 BOUNDARY: Final = "rollout.boundary"
 """The fault point before and after each write about a step: what the tests kill the runner at."""
@@ -172,7 +172,7 @@ class Runner:
                 "overall_late",
                 f"the rollout was not done within {self._overall.seconds:g} s, and stops before {step.id}; resume",
             )
-        if self._wish == "abort":
+        if self._wish == "abort" and step.kind not in GOES_ON:
             raise Stopped("aborted", f"aborted before {step.id}")
         if self._wish == "pause" and step.kind not in GOES_ON:
             raise Stopped("paused", f"paused before {step.id}, as was asked")
@@ -213,6 +213,8 @@ class Runner:
         leaving = asyncio.create_task(self._leave.wait())
         try:
             await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if self._wish == "abort" and step.kind in GOES_ON:
+                await asyncio.wait({task})  # an abort leaves no node out of service that can come back
             if task.done():
                 return str(task.result())
             raise Stopped(

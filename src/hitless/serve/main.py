@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hitless.change import ExitCode, Journal, JournalUnwritable, Refused
 from hitless.config import ConfigError, Environment, Flags, Loaded, Source, TomlFile, load
+from hitless.config.sources import RESERVED as OURS
 from hitless.control import ControlError, ControlServer, socket_path
 from hitless.serve import faults
 from hitless.serve.commands import Commands
@@ -20,7 +21,7 @@ from hitless.serve.supervisor import Supervisor
 from hitless.serve.systemd import Notifier, listen_fds
 from hitless.serve.upgrade import own, resumed
 
-RESERVED = ("HITLESS_RUN_DIR", faults.VARIABLE)
+RESERVED = (*OURS, faults.VARIABLE)
 """Environment variables of ours that are no settings."""
 
 

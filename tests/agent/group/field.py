@@ -21,7 +21,7 @@ from hitless.agent.group.document import Document
 from hitless.agent.group.epochs import Proposal, look, propose_epoch
 from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.state import GroupState
-from hitless.demo.group_audit import Absence, Findings, Shares, assignments, audit, diary, samples
+from hitless.demo.group_audit import Absence, Findings, Shares, assignments, audit, diary, lapses, samples
 
 DEADLINE_S = 120.0
 POINTS = """[hitless.pollster]
@@ -121,9 +121,9 @@ class Field:
         self.sources[document.hash] = {name: polled}
         return paths
 
-    def propose(self, paths: Sequence[str]) -> Proposal:
+    def propose(self, paths: Sequence[str], **settings: Any) -> Proposal:
         document = Document(tuple((Path(path).name, Path(path).read_text()) for path in paths))
-        return propose_epoch(self.group(), document, by="the test", timeout_s=DEADLINE_S)
+        return propose_epoch(self.group(**settings), document, by="the test", timeout_s=DEADLINE_S)
 
     # Agents
 
@@ -163,9 +163,9 @@ class Field:
             self.cables[name] = Cable(self._port)
         return self.url.replace("PORT", str(self.cables[name].port))
 
-    def group(self) -> GroupSettings:
+    def group(self, **settings: Any) -> GroupSettings:
         url = self.url if self._port is None else self.url.replace("PORT", str(self._port))
-        return GroupSettings(**{**self.settings, "url": url})
+        return GroupSettings(**{**self.settings, **settings, "url": url})
 
     def state(self) -> GroupState:
         return look(self.group())
@@ -252,5 +252,6 @@ class Field:
         findings = Findings()
         shares = assignments(self.notes(), findings)
         polls = samples([self.folder / "samples.jsonl"])
-        audit(polls, shares, self.sources, absences=self.absences, until=until, findings=findings)
+        absences = [*self.absences, *lapses(self.notes())]
+        audit(polls, shares, self.sources, absences=absences, until=until, findings=findings)
         return findings, shares

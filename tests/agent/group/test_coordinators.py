@@ -141,7 +141,9 @@ def test_a_place_that_is_not_there_is_told_with_its_address(url: str) -> None:
         place.join(register("one"))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "file://relative/path", "memcached://x"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1", "file://relative/path", "memcached://x", "etcd3+http://a:b@127.0.0.1"]
+)
 def test_a_url_that_is_no_place_is_refused(url: str) -> None:
     with pytest.raises(GroupError, match="expected"):
         coordinator(GroupSettings(name="g", url=url))

@@ -10,7 +10,7 @@ import pytest
 from tests.agent.group.field import Field
 from tests.servers.etcd import Etcd, etcd, etcd_server  # noqa: F401
 
-from hitless.demo.group_audit import takeover_s
+from hitless.demo.group_audit import lapses, takeover_s
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -31,7 +31,7 @@ def agree(field: Field) -> None:
     """Everything is as it should be, and the window was what the page says it is."""
     until = time.time() - 2.0  # what is due later may not be written yet
     findings, shares = field.audit(until=until)
-    print(findings)
+    print(findings, f"{len(lapses(field.notes()))} leases have run out")
     assert findings.failed == 0, findings
     assert findings.polls > 0
     for absence in field.absences:
@@ -72,7 +72,7 @@ def test_joins_leaves_a_kill_a_cut_and_epochs_leave_out_nothing_that_somebody_co
 def test_three_agents_share_ten_thousand_resources_through_everything(tmp_path: Path, etcd: Etcd) -> None:  # noqa: F811
     port = int(etcd.endpoint.rpartition(":")[2])
     field = Field(
-        tmp_path, url="etcd3+http://127.0.0.1:PORT", port=port, lease=4.0, look=0.2, lead=1.0, prepare=120.0
+        tmp_path, url="etcd3+http://127.0.0.1:PORT", port=port, lease=10.0, look=0.4, lead=1.5, prepare=120.0
     )
     try:
         field.write(resources(10_000), interval=5)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -122,6 +122,13 @@ class Crowd:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+    def waits_for(self, holds: Callable[[], bool]) -> None:
+        """Look until it holds: files tell nobody."""
+        deadline = time.monotonic() + SETTLE_S
+        while not holds():
+            assert time.monotonic() < deadline, self.log()[-3000:]
+            time.sleep(0.02)
 
     def log(self) -> str:
         return (self.folder / "agents.log").read_text(errors="replace")

@@ -12,7 +12,7 @@ from tests.servers.rabbitmq import RabbitMQ
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.mark.parametrize("shards", [False, True], ids=["plain", "shards"])
+@pytest.mark.parametrize("shards", [pytest.param(False, id="plain", marks=pytest.mark.soak), True])
 async def test_closed_connections_and_a_restart_lose_nothing(rabbitmq: RabbitMQ, shards: bool) -> None:
     place, ground = Place.on(rabbitmq.url("")), Listening()
     more = {"shards": {"count": 4, "name": place.name}} if shards else {}

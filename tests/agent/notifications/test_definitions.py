@@ -303,6 +303,11 @@ def test_a_meter_that_is_defined_twice_is_told(tmp_path: File) -> None:
         (message(0, priority=["INFO"]), "priority is"),
         ({key: value for key, value in message(0).items() if key != "payload"}, "it has no payload"),
         (message(0, timestamp="x" * 1000), "is no time"),
+        ('{"event_type": NaN}', "NaN is no number"),
+        ('{"event_type": 1e999}', "too large for a number"),
+        ('{"event_type": "\\ud800"}', "surrogates not allowed"),
+        (b'{"event_type": "\xff"}', "is not JSON"),
+        ('{"n": ' + "9" * 10_000 + "}", "is not JSON"),
     ],
 )
 def test_what_is_no_notification_is_told(content: Any, says: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.agent.ground import Kept
 from tests.agent.notifications.ground import (
     DEADLINE_S,
     SIZE,
@@ -22,10 +24,12 @@ from tests.agent.notifications.ground import (
 )
 from tests.servers.rabbitmq import RabbitMQ
 
+from hitless.agent.notifications import delivery
 from hitless.agent.notifications.converter import Conversion
 from hitless.agent.notifications.endpoint import Endpoint, endpoint
 from hitless.agent.notifications.notification import Notification
-from hitless.agent.plugins import LISTENER
+from hitless.agent.plugins import LISTENER, PUBLISHER
+from hitless.agent.publishers.url import PublisherUrl
 from hitless.agent.sample import Sample
 from hitless.live import StartFailed
 
@@ -70,6 +74,7 @@ async def test_notifications_become_samples_and_events_and_are_acknowledged(
     assert [each.type for each in kept.events] == ["volume.resize.end", "volume.resize.end", "image.create"]
     assert kept.events[0].traits == {"service": "volume.host1", "user_id": "u"}
     await until(lambda: status(agent)["acked"] == 3, "they were not acknowledged")
+    assert (status(agent)["state"], status(agent)["consumers"]) == ("consuming", 3)
     await agent.stop()
     assert place.count(place.queue) == 0
 
@@ -177,6 +182,40 @@ async def test_while_publishers_do_not_take_nothing_is_lost_and_a_change_may_men
     assert status(agent)["trouble"] is None
 
 
+class Picky(Kept):
+    """Refuses some sizes for ever."""
+
+    def publish(self, samples: Sequence[Sample]) -> None:
+        if any(each.volume in (3.0, 4.0, 13.0) for each in samples):
+            raise ValueError("what an odd size")
+        super().publish(samples)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+async def test_what_a_publisher_refuses_while_it_takes_others_is_put_aside(
+    rabbit: Place, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    monkeypatch.setattr(delivery, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(delivery, "RETRY_LONGEST_S", 0.05)
+    made: list[Picky] = []
+
+    def picky(url: PublisherUrl) -> Picky:
+        made.append(Picky(url))
+        return made[-1]
+
+    ground = Listening(**{PUBLISHER: {"picky": picky}})
+    rabbit.send_numbers(*range(20))
+    running = listens(rabbit.spec(batch_size=batch_size), url="picky://s")
+    agent = await ground.started(running)
+    await until(lambda: status(agent)["acked"] == 20, "they were not acknowledged")
+    await agent.stop()
+    came = list(dict.fromkeys(int(each.volume) for each in made[-1].samples))
+    assert came == [each for each in range(20) if each not in (3, 4, 13)]
+    dead = [rabbit.take(rabbit.dead) for _ in range(3)]
+    assert {dict(each.headers)["x-hitless-reason"] for each in dead} == {"not-taken"}
+    assert rabbit.take(rabbit.dead) is None
+
+
 async def test_a_change_of_pipelines_leaves_listeners_alone(rabbit: Place, ground: Listening) -> None:
     rabbit.send_numbers(1)
     agent = await ground.started(listens(rabbit.spec()))
@@ -227,6 +266,10 @@ async def test_a_broker_that_is_not_there_refuses_the_change(rabbit: Place, grou
     assert outcome.status == "rejected"
     assert "cannot connect to amqp://guest:***@127.0.0.1:9/" in outcome.message
     assert "hush-hush" not in str(outcome)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        assert (await agent.reload(listens(nowhere))).status == "rejected"
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     rabbit.send_numbers(5)
     await ground.kept_now().has(1)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from amqp.exceptions import NotFound
-from tests.agent.notifications.ground import Listening, Place, listens, status, until
+from tests.agent.notifications.ground import Listening, Place, listens, message, status, until
 from tests.servers.rabbitmq import RabbitMQ
 
 from hitless.agent.agent import Agent
@@ -172,3 +173,21 @@ async def test_what_is_no_notification_is_put_aside_by_who_distributes(
     await grounds[0].kept_now().has(1)
     await until(lambda: place.count(place.dead) == 1, "it was not put aside")
     assert dict(place.take(place.dead).headers)["x-hitless-reason"] == "unparsable"
+
+
+async def test_headers_of_ours_from_outside_and_odd_records_harm_nothing(
+    place: Place, grounds: list[Listening], told: list[Sample]
+) -> None:
+    """A message that looked like a marker would be thrown away."""
+    await grounds[0].started(listens(sharded(place)))
+    with place.channel() as channel:
+        for body, headers, exchange, key in (
+            ("no record", {}, "", f"{place.name}.layout"),
+            (json.dumps(message(1)), {"x-hitless-drain": "x"}, place.name, place.queue),
+        ):
+            made = channel.prepare_message(body.encode(), headers=headers)
+            channel.basic_publish(made, exchange=exchange, routing_key=key)
+    await came(told, 1)
+    place.send_numbers(2)
+    await came(told, 2)
+    await until(lambda: place.count(f"{place.name}.layout") == 0, "the record was not taken")

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 from tests.rollout.balancers.node import Client, nodes
 from tests.servers.nginx import NginxServer, running_nginx
+from tests.servers.sshd import running_sshd
 
 from hitless.change import Deadline
 from hitless.rollout.balancers import BalancerRefused, BalancerUnreachable, DrainLate, NoSuchServer
@@ -129,3 +130,24 @@ async def test_what_is_missing_is_told() -> None:
         nginx.file.unlink()
         with pytest.raises(BalancerRefused, match="No such file"):
             await edge.servers(soon())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+async def test_an_nginx_of_another_machine_is_reached_by_ssh() -> None:
+    async with nodes(2) as (one, two), AsyncExitStack() as stack:
+        nginx = stack.enter_context(
+            running_nginx([f"server {each.where}; # {each.name}" for each in (one, two)])
+        )
+        sshd = stack.enter_context(running_sshd())
+        settings = NginxSettings(
+            kind="nginx", file=str(nginx.file), pid=str(nginx.pid), nginx=nginx.command, hosts=("n1",),
+            ssh=("ssh", "-F", str(sshd.config)), answer=60,
+        )  # fmt: skip
+        edge = Nginx(settings)
+        await edge.drain("n1", soon(200))
+        async with Client(nginx.port) as client:
+            assert {await client.ask() for _ in range(6)} == {"n2"}
+        assert set((await edge.servers(soon()))["n1"].instances) == {"n1"}
+        await edge.ready("n1", soon(200))
+        await edge.aclose()

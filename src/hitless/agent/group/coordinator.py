@@ -22,6 +22,10 @@ class GroupError(Exception):
     """Something about a group did not work; the message says what to do."""
 
 
+class NoPlace(GroupError):
+    """The group's URL stands for no place where a group can meet."""
+
+
 class Unreachable(GroupError):
     """The place where the group meets did not answer, or not as it should."""
 

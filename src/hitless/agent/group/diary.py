@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Final
 
+from hitless.agent.group.member import Member
+from hitless.agent.group.record import Assignment
 from hitless.change import JSON
+
+log = logging.getLogger(__name__)
 
 SIZE_LIMIT: Final = 4 * 1024 * 1024
 """Bytes; then the file is put aside as `.1`."""
@@ -34,3 +39,19 @@ class Diary:
             os.close(fd)
         if is_full:
             self._path.replace(self._path.with_name(self._path.name + ".1"))
+
+    def note_assignment(self, me: Member, before: Assignment | None, now: Assignment | None) -> None:
+        """Who shares the work by what, if that is new."""
+        if now is None or now == before:
+            return
+        self.note(
+            "assignment",
+            number=now.number,
+            boundary=now.at,
+            epoch=now.epoch,
+            config=now.config,
+            members=[each.id for each in now.members],
+            mine=me in now.members,
+        )
+        names = ", ".join(each.name for each in now.members)
+        log.info("assignment %d by epoch %d: %s", now.number, now.epoch, names)

@@ -30,6 +30,7 @@ VERSIONS_KEPT: Final = 3
 FORGOTTEN_AFTER: Final = 20
 """Leases after which the files of a member that is gone are removed."""
 DIGITS: Final = 12
+ABANDONED_S: Final = 3600.0
 
 
 class Directory:
@@ -45,6 +46,7 @@ class Directory:
 
     def join(self, register: Register) -> None:
         self._make()
+        self._tidy()
         self._id = register.member.id
         self._say(register)
 
@@ -203,6 +205,13 @@ class Directory:
                 self._in(each).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise Unreachable(f"the group's directory cannot be made: {error}") from error
+
+    def _tidy(self) -> None:
+        """What was killed while it was written stays behind."""
+        for file in self._path.glob("*/.*"):
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > ABANDONED_S:
+                    file.unlink()
 
     def _replace(self, folder: str, name: str, text: str, *, durable: bool = True) -> None:
         try:

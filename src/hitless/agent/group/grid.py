@@ -43,10 +43,16 @@ class Grid:
 class GridSchedule:
     """Owned by the poller's task; in place of `Schedule`."""
 
-    def __init__(self, clock: Clock, limit: Callable[[], int | None]) -> None:
-        """`limit`: ticks that are due at or after this time (ms) are not given out yet."""
+    def __init__(
+        self,
+        clock: Clock,
+        limit: Callable[[], int | None],
+        begun: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`limit`: ticks that are due at or after this time (ms) are not given out yet. `begun` is told of each that is."""
         self._clock: Final = clock
         self._limit: Final = limit
+        self._begun: Final = begun
         self._grids: Final[dict[str, Grid]] = {}
         self._next: Final[dict[str, int]] = {}
         self.boundary: int | None = None
@@ -89,6 +95,7 @@ class GridSchedule:
             first, last = self._next[name], grid.at_or_before(end)
             if last >= first:
                 self._next[name] = last + 1
+                self._begun(grid.due(last))
                 found.append((grid.due(last), name, last - first))
         return [
             Tick(name, self._monotonic(due), missed, at=due / 1000) for due, name, missed in sorted(found)

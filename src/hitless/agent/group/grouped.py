@@ -12,7 +12,7 @@ from hitless.agent.definition import Definition
 from hitless.agent.group.coordinator import Coordinator, GroupError
 from hitless.agent.group.diary import Diary
 from hitless.agent.group.document import Document
-from hitless.agent.group.membership import Membership, new_member
+from hitless.agent.group.membership import Membership
 from hitless.agent.group.places import coordinator
 from hitless.agent.group.share import Share
 from hitless.agent.group.state import GroupState
@@ -54,7 +54,7 @@ class GroupedAgent:
         self._files: Final = settings.files
         self._allow_writable: Final = allow_writable
         self._coordinator: Final[Coordinator] = coordinator(group)
-        self._share: Final = Share(new_member(group, name))
+        self._share: Final = Share(group.new_member(name))
         notifications = Notifications()
         if settings.notifications is not None:
             notifications = read_notifications(

@@ -29,9 +29,9 @@ class Knowledge:
         bounds = []
         if change is not None and change.phase == "arming" and self.has_promised:
             bounds.append(change.at)
-        if change is not None and change.phase == "committed" and change.next.epoch != self.epoch:
+        if change is not None and change.phase == "committed" and change.next.epoch > self.epoch:
             bounds.append(change.at)
-        if assignment is not None and assignment.epoch != self.epoch:
+        if assignment is not None and assignment.epoch > self.epoch:
             bounds.append(assignment.at)
         return min(bounds, default=None)
 
@@ -64,7 +64,7 @@ class Knowledge:
         """Whether all that is committed is in force: another epoch may be prepared."""
         change = self.record.change
         following = change.next if change is not None and change.phase == "committed" else None
-        return all(each is None or each.epoch == self.epoch for each in (self.record.assignment, following))
+        return all(each is None or each.epoch <= self.epoch for each in (self.record.assignment, following))
 
     def is_out(self, now: int) -> bool:
         """Whether no tick that is due at or after this time (ms) is this member's, nor will be if it is leaving."""

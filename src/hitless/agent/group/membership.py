@@ -10,28 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
-import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from hitless.agent.group.coordinator import Coordinator, LeaseLost, Sight, Unreachable
 from hitless.agent.group.diary import Diary
 from hitless.agent.group.directory import boottime
+from hitless.agent.group.line import Line
 from hitless.agent.group.member import Member, Register, Verdict
 from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.protocol import EpochInProgress, advance, eligible, propose
 from hitless.agent.group.record import Assignment, Draft, Record
 from hitless.agent.group.share import Share, now_ms
 from hitless.agent.group.station import Station
-from hitless.change import Deadline, DeadlinePassed, Refused
-from hitless.change.threads import in_thread
+from hitless.change import DeadlinePassed, Refused
 from hitless.serve import faults
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +35,8 @@ MARGIN: Final = 0.1
 """Of the lease: so much sooner a member stops by itself."""
 HASTE: Final = 5
 """So many times more often it looks while something is under way."""
-CALLS: Final = 3
-"""Questions that one round may ask."""
 TRY_AGAIN_S: Final = 5.0
 """Before a configuration that is in force, and was refused here, is tried again."""
-
-
-def new_member(settings: GroupSettings, name: str) -> Member:
-    """In a new life."""
-    life = f"{time.time_ns() // 1_000_000:x}-{uuid.uuid4().hex[:8]}"
-    return Member(
-        name=settings.member or f"{settings.host}.{name}",
-        incarnation=life,
-        host=settings.host,
-        weight=settings.weight,
-    )
 
 
 class Membership:
@@ -71,13 +54,11 @@ class Membership:
     ) -> None:
         self.settings: Final = settings
         self._rules: Final = settings.rules
-        self._coordinator: Final = coordinator
+        self._line: Final = Line(coordinator, settings.timeout_s)
         self._share: Final = share
         self._station: Final = station
         self._name: Final = name
         self._diary: Final = diary or Diary(None)
-        self._one_call: Final = asyncio.Lock()
-        self._calling: Final = threading.Lock()
         self._one_step: Final = asyncio.Lock()
         self._news: Final = asyncio.Event()
         """For the one that talks to the store: there is something to say."""
@@ -125,7 +106,7 @@ class Membership:
             return
         if any(each.config == config for each in record.outcomes):
             return
-        await self._call(lambda: self._coordinator.put(config, text))
+        await self._line.call(lambda store: store.put(config, text))
         with suppress(EpochInProgress):
             proposed = propose(record, config, by=self.me.name, now=now_ms(), rules=self._rules)
             await self._write(proposed)
@@ -174,7 +155,7 @@ class Membership:
                     await self._news.wait()
         await self._station.agent.catch_up()
         with suppress(Unreachable):
-            await self._call(self._coordinator.leave)
+            await self._line.call(lambda store: store.leave())
         self._share.lease_end = 0.0
         self._diary.note("left", member=self.me.id)
 
@@ -195,24 +176,29 @@ class Membership:
         register, began = self.register, boottime()
         if register.armed is not None:
             faults.reach("group.promised")
-        sight = await self._call(lambda: self._renewed(register))
+        sight = await self._line.call(lambda store: self._renewed(store, register))
         if not self._joined:
             self._joined = True
             self._diary.note("joined", member=self.me.id)
         self._note_trouble("")
-        self._share.lease_end = began + self._coordinator.lease_s * (1 - MARGIN)
+        if self._share.lease_end > 0 and not self._share.has_lease:
+            self._diary.note("lapsed", member=self.me.id, since=self._share.lapsed_at)
+        self._share.lease_end = began + self._line.coordinator.lease_s * (1 - MARGIN)
         self._take_in(sight)
 
-    def _renewed(self, register: Register) -> Sight:
+    def _renewed(self, store: Coordinator, register: Register) -> Sight:
         if self._joined:
-            self._coordinator.renew(register)
+            store.renew(register)
         else:
-            self._coordinator.join(register)
-        return self._coordinator.look()
+            store.join(register)
+        return store.look()
 
     def _take_in(self, sight: Sight) -> None:
         knows, before = self._share.knows, self.sight.record
         self.sight = sight
+        if sight.record.epochs < knows.epoch:
+            log.warning("the group's store has lost what it knew; the group begins anew")
+            knows, self._verdict = replace(knows, epoch=0, armed=None), None
         self._share.knows = replace(knows, record=sight.record)
         self._promise()
         self._prepare_or_settle()
@@ -220,7 +206,7 @@ class Membership:
         if sight.record.assignment is None and sight.record.change is None:
             self.is_in_step.set()
         if sight.record != before:
-            self._note_record(before, sight.record)
+            self._diary.note_assignment(self.me, before.assignment, sight.record.assignment)
         self._boundary.set()
         self._station.agent.wake()
 
@@ -236,38 +222,18 @@ class Membership:
         if commits:
             faults.reach("group.committing")
         version = self.sight.version
-        if await self._call(lambda: self._coordinator.write(record, version)):
+        if await self._line.call(lambda store: store.write(record, version)):
             if commits:
                 faults.reach("group.committed")
             self._news.set()
 
-    async def _call(self, call: Callable[[], T]) -> T:
-        """In a thread; one at a time. Raises Unreachable."""
-        async with self._one_call:
-            deadline = Deadline.after(CALLS * self.settings.timeout_s)
-            try:
-                return await deadline.wait(
-                    in_thread(lambda: self._alone(call), "group"), "the group's store did not answer"
-                )
-            except DeadlinePassed as error:
-                raise Unreachable(str(error)) from error
-
-    def _alone(self, call: Callable[[], T]) -> T:
-        """A call that was given up may still be waiting: no other one is made beside it."""
-        if not self._calling.acquire(timeout=self.settings.timeout_s):
-            raise Unreachable("the group's store has not answered the question before")
-        try:
-            return call()
-        finally:
-            self._calling.release()
-
     def _begin_again(self, why: str) -> None:
         """In another life: what this one has promised is void."""
+        self._diary.note("lost", member=self.me.id, why=why, since=self._share.lapsed_at)
         self._share.lease_end = 0.0
         self._joined = False
-        self._diary.note("lost", member=self.me.id, why=why)
         log.warning("%s: %s; it joins again", self.me.name, why)
-        self._share.knows = replace(self._share.knows, me=new_member(self.settings, self._name), armed=None)
+        self._share.knows = replace(self._share.knows, me=self.settings.new_member(self._name), armed=None)
         self._verdict = None
 
     def _note_trouble(self, why: str) -> None:
@@ -277,26 +243,6 @@ class Membership:
             else:
                 log.info("the group's store answers again")
         self.unreachable = why
-
-    def _note_record(self, before: Record, record: Record) -> None:
-        assignment = record.assignment
-        is_in = assignment is not None and self.me in assignment.members
-        if assignment is not None and assignment != before.assignment:
-            self._diary.note(
-                "assignment",
-                number=assignment.number,
-                boundary=assignment.at,
-                epoch=assignment.epoch,
-                config=assignment.config,
-                members=[each.id for each in assignment.members],
-                mine=is_in,
-            )
-            log.info(
-                "assignment %d by epoch %d: %s",
-                assignment.number,
-                assignment.epoch,
-                ", ".join(each.name for each in assignment.members),
-            )
 
     # Promises
 
@@ -367,7 +313,7 @@ class Membership:
 
     async def _build(self, epoch: int, config: str, timeout_s: float) -> None:
         """Raises Refused, DeadlinePassed, Unreachable."""
-        text = await self._call(lambda: self._coordinator.get(config))
+        text = await self._line.call(lambda store: store.get(config))
         if text is None:
             raise Refused("config_missing", f"the store has no configuration {config[:12]}")
         async with self._one_step:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
+import uuid
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hitless.agent.group.member import Member
 from hitless.agent.group.protocol import Rules
 from hitless.config import Seconds
 
@@ -64,3 +67,12 @@ class GroupSettings(BaseModel):
     @property
     def rules(self) -> Rules:
         return Rules(int(self.lead * 1000), int(self.prepare * 1000), self.quorum)
+
+    def new_member(self, agent: str) -> Member:
+        """In a new life; `agent` is the agent's name."""
+        return Member(
+            name=self.member or f"{self.host}.{agent}",
+            incarnation=f"{time.time_ns() // 1_000_000:x}-{uuid.uuid4().hex[:8]}",
+            host=self.host,
+            weight=self.weight,
+        )

@@ -36,7 +36,7 @@ from hitless.agent.group.record import Assignment, Change, Draft, EpochOutcome, 
 Registers = Mapping[str, Register]
 """Of the members whose leases have not run out, by member id."""
 ATTEMPTS: Final = 8
-"""Boundaries that are set for an epoch before it is given up."""
+"""Boundaries that are set for an epoch at least before it is given up."""
 
 
 class EpochInProgress(Exception):
@@ -185,7 +185,7 @@ class _Step:
         waited_for = self.unarmed(change)
         if self.now < change.at - self.rules.guard_ms:
             return record if waited_for else self.commit(change)
-        if draft is not None and is_epoch and change.attempt >= ATTEMPTS:
+        if draft is not None and is_epoch and self.now >= draft.expires and change.attempt >= ATTEMPTS:
             return self.end(draft, "timed_out", who=_names(waited_for), why="did not promise the boundary")
         return self.again(change, members)
 

@@ -71,10 +71,12 @@ class Conductor:
         @runtime.resource(per="notifications.listeners", timeouts=Timeouts(build_s=60, close_s=60))
         async def listener(spec: Annotated[ListenerSpec, Each()]) -> AsyncIterator[BrokerListeners]:
             made = self._make(spec)
-            if spec.must_connect:
-                await made.check()
-            yield made
-            await made.finish()
+            try:
+                if spec.must_connect:
+                    await made.check()
+                yield made
+            finally:  # of one that cannot connect as well: it holds a file descriptor
+                await made.finish()
 
         @runtime.on_change()
         async def switch(_: Running, __: Running) -> None:

@@ -11,7 +11,7 @@ from hitless.agent.event import Event
 from hitless.agent.filters import Filter
 from hitless.agent.notifications.definitions import KINDS, EventDefinition, MeterDefinition
 from hitless.agent.notifications.endpoint import Endpoint
-from hitless.agent.notifications.events import event_types
+from hitless.agent.notifications.events import event_types, finite
 from hitless.agent.notifications.meters import Meter
 from hitless.agent.notifications.notification import Notification, moment
 from hitless.agent.plugins import LISTENER, PluginError, Plugins
@@ -116,7 +116,7 @@ def _sample(row: Any) -> Sample:
         raise ValueError(f"{row['counter_type']} is no type of a sample")
     return Sample(
         name=row["counter_name"],
-        volume=float(row["counter_volume"]),
+        volume=finite(float(row["counter_volume"])),
         unit=row["counter_unit"],
         resource=str(row["resource_id"]),
         at=moment(row["timestamp"]).timestamp(),

@@ -1,7 +1,8 @@
 """From messages to publishers: parse, convert in a thread, publish through the pipelines of one generation.
 
 A batch that a publisher does not take is tried again for as long as it takes: through the pipelines that are in force by then, so
-that a change may mend it. Nothing else is taken from the broker meanwhile.
+that a change may mend it. Nothing else is taken from the broker meanwhile. But what a publisher refuses while it takes what stands
+beside it is put aside: one bad message must not hold up the others for ever.
 """
 
 from __future__ import annotations
@@ -63,28 +64,62 @@ class Delivery:
         self.trouble: str | None = None
         """Why the batch in hand has not been taken yet."""
         self._changed: Final = asyncio.Event()
+        self._failures = 0
+        self._wait_s = RETRY_FIRST_S
 
     def hurry(self) -> None:
         """Other pipelines are in force: do not wait to try them."""
         self._changed.set()
 
     async def __call__(self, batch: Sequence[Received]) -> Sequence[Verdict]:
-        wait_s = RETRY_FIRST_S
+        """Raises NotTaken: all of the batch is refused, each by itself; beside others it can be told whose fault that is."""
         while True:
             try:
-                verdicts = await self._once(batch)
+                return self._taken(await self._once(batch))
             except NotTaken as error:
-                self._counts["not_taken"] += 1
-                self.trouble = str(error)
-                log.warning("%s: %s; trying again in %g s", self._spec.key, error, wait_s)
-            else:
-                self.trouble = None
-                return verdicts
-            self._changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._changed.wait()
-            wait_s = min(2 * wait_s, RETRY_LONGEST_S)
+                await self._refused(error)
+            if self._failures >= self._spec.attempts:
+                depth = self._failures - self._spec.attempts + 2
+                if (verdicts := await self._apart(batch, depth)) is not None:
+                    return self._taken(verdicts)
+                if depth >= len(batch):
+                    raise NotTaken(f"none of {len(batch)} messages is taken")
+
+    def _taken(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        self._failures, self._wait_s, self.trouble = 0, RETRY_FIRST_S, None
+        return verdicts
+
+    async def _refused(self, error: NotTaken) -> None:
+        self._counts["not_taken"] += 1
+        self._failures += 1
+        self.trouble = str(error)
+        log.warning("%s: %s; trying again in %g s", self._spec.key, error, self._wait_s)
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_s):
+                await self._changed.wait()
+        self._wait_s = min(2 * self._wait_s, RETRY_LONGEST_S)
+
+    async def _apart(self, batch: Sequence[Received], depth: int) -> Sequence[Verdict] | None:
+        """One by one, in order, to find those that a publisher refuses while it takes others: they are put aside.
+
+        None: of the first `depth` nothing was taken, as when a publisher is down. The depth grows with each attempt, for
+        several bad ones may stand at the beginning.
+        """
+        verdicts: list[Verdict] = []
+        refused: list[int] = []
+        for at, message in enumerate(batch):
+            try:
+                verdicts += await self._once([message])
+            except NotTaken as error:
+                refused.append(at)
+                verdicts.append(Dead(Reason.NOT_TAKEN, str(error), self._failures))
+                if len(refused) > at and at + 1 >= min(depth, len(batch)):
+                    return None
+        for at in refused:  # once more, now that others are taken: the publisher may just have come back
+            with suppress(NotTaken):
+                (verdicts[at],) = await self._once([batch[at]])
+        return verdicts
 
     async def _once(self, batch: Sequence[Received]) -> Sequence[Verdict]:
         async with self._enter() as pipelines:

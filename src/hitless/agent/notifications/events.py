@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,10 +22,19 @@ DEFAULT_TRAITS: Final[Mapping[str, TraitRow]] = {
     "user_id": TraitRow(fields=("payload.user_id", "ctxt.user_id")),
     "tenant_id": TraitRow(fields=("payload.tenant_id", "ctxt.project_id")),
 }
+
+
+def finite(number: float) -> float:
+    """Raises ValueError: it is infinite, or no number."""
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no finite number")
+    return number
+
+
 CONVERT: Final[Mapping[str, Callable[[Any], Trait]]] = {
     "text": lambda value: str(value)[:TEXT_LENGTH],
     "int": int,
-    "float": float,
+    "float": lambda value: finite(float(value)),
     "datetime": lambda value: moment(str(value)),
 }
 

@@ -107,9 +107,8 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
         tag = uuid.uuid4().hex
         with suppress(ValueError):
             found = json.loads(content)
-            if isinstance(found, dict) and isinstance(found.get("properties"), dict):
+            if isinstance(found, dict) and self._is_message(found):
                 found["properties"]["delivery_tag"] = tag
-                found["properties"].setdefault("delivery_info", {"exchange": "", "routing_key": ""})
                 found.setdefault("headers", {})
                 return found
         return {
@@ -119,6 +118,16 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
             "content-encoding": "utf-8",
             "properties": {"delivery_tag": tag, "delivery_info": {"exchange": "", "routing_key": ""}},
         }
+
+    def _is_message(self, found: dict[str, Any]) -> bool:
+        properties = found.get("properties")
+        if not isinstance(properties, dict) or not isinstance(found.get("body"), str):
+            return False
+        try:
+            self.decode_body(found["body"], properties.get("body_encoding"))
+        except (AttributeError, KeyError, ValueError):  # kombu has no such encoding, or it is not in it
+            return False
+        return isinstance(properties.setdefault("delivery_info", {}), dict)
 
     def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
         found = super().basic_get(queue, no_ack=no_ack, **options)

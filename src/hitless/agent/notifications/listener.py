@@ -25,6 +25,7 @@ from typing import Final, Protocol
 from hitless.agent.notifications.broker import Broker, BrokerError, Received, declare_intake
 from hitless.agent.notifications.spec import ListenerSpec
 from hitless.agent.notifications.verdict import Dead, Take, Verdict, dead_letter
+from hitless.agent.publishers.receipt import NotTaken
 from hitless.change import JSON
 from hitless.change.threads import in_thread
 
@@ -99,7 +100,7 @@ class Listener:
         self._wake: Final = _Wake()
         self._state = "new"
         self._trouble: str | None = None
-        self._unacked = 0
+        self._unacked = self._consumers = 0
         self._in_hand: _InHand | None = None
 
     async def check(self) -> None:
@@ -130,6 +131,7 @@ class Listener:
             "broker": self.spec.key,
             "state": self._state,
             "trouble": self._trouble,
+            "consumers": self._consumers,
             "unacked": self._unacked,
             **{name: counts[name] for name in names},
         }
@@ -184,7 +186,7 @@ class Listener:
             if broker is not None:
                 self._counts["returned"] += broker.buffered
                 broker.close()
-            self._unacked = 0
+            self._unacked = self._consumers = 0
 
     def _serve(self, broker: Broker, role: Role) -> None:
         while True:
@@ -199,12 +201,16 @@ class Listener:
                     self._start(broker, role, broker.take(self.spec.batch_size))
                     continue
             self._unacked = broker.buffered + (0 if self._in_hand is None else len(self._in_hand.batch))
+            self._consumers = len(broker.consumed)
             broker.wait(LOOK_S, self._wake.descriptor)
             self._wake.clear()
 
     def _start(self, broker: Broker, role: Role, batch: Sequence[Received]) -> None:
         self._counts["received"] += len(batch)
         self._counts["redelivered"] += sum(each.redelivered for each in batch)
+        self._give(broker, role, batch)
+
+    def _give(self, broker: Broker, role: Role, batch: Sequence[Received]) -> None:
         wanted = role.deliver(broker, batch)
         if wanted is not None:
             future = asyncio.run_coroutine_threadsafe(self._take(wanted), self._loop)
@@ -217,6 +223,11 @@ class Listener:
         if in_hand is None or not in_hand.future.done():
             return
         self._in_hand = None
+        if isinstance(in_hand.future.exception(), NotTaken):
+            more = broker.take(self.spec.batch_size)
+            self._counts["received"] += len(more)
+            self._give(broker, role, [*in_hand.batch, *more])
+            return
         put_aside(broker, zip(in_hand.wanted, in_hand.future.result(), strict=True), self._counts)
         broker.ack(in_hand.batch)
         self._counts["acked"] += len(in_hand.batch)

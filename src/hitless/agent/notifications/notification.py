@@ -6,6 +6,7 @@ https://docs.openstack.org/oslo.messaging/latest/reference/notifier.html
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -81,7 +82,9 @@ def _table(content: Any, what: str) -> Mapping[str, Any]:
     if isinstance(content, bytes | str):
         try:
             # RecursionError: a thousand brackets are no reason to fall over.
-            content = json.loads(content, parse_constant=_no_constant)
+            found = json.loads(content, parse_constant=_no_constant, parse_float=_finite)
+            _check_text(content, found)
+            content = found
         except (ValueError, RecursionError) as error:
             raise Unparsable(f"{what} is not JSON: {error}") from None
     if not isinstance(content, Mapping):
@@ -91,6 +94,19 @@ def _table(content: Any, what: str) -> Mapping[str, Any]:
 
 def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{_shown(text)} is too large for a number")
+    return number
+
+
+def _check_text(content: bytes | str, found: Any) -> None:
+    """Refuse halves of surrogate pairs, which JSON can hold and no file or database takes. Raises ValueError."""
+    if (b"\\ud" in content.lower()) if isinstance(content, bytes) else ("\\ud" in content.lower()):
+        json.dumps(found, ensure_ascii=False).encode()
 
 
 def _text(message: Mapping[str, Any], key: str) -> str:

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from hitless.agent.notifications.broker import Broker, Outgoing, Received, declare_intake
@@ -32,6 +32,7 @@ from hitless.agent.notifications.verdict import Dead, Reason
 log = logging.getLogger(__name__)
 
 SINGLE: Final = {"x-single-active-consumer": True}
+OURS: Final = "x-hitless-"
 RESOURCE: Final = "x-hitless-resource"
 MARKER: Final = "x-hitless-drain"
 REPLY_TO: Final = "x-hitless-reply-to"
@@ -136,7 +137,7 @@ class Distributor:
         messages = []
         for each in batch:
             if each.queue == self._record_queue:
-                self._records.append(each)
+                self._take_record(broker, each)
             elif each.queue == self._replies:
                 self._unanswered.discard(str(each.headers.get(MARKER)))
             else:
@@ -156,8 +157,11 @@ class Distributor:
                 dead.append((each, Dead(Reason.UNPARSABLE, str(error))))
                 continue
             key = self._layout.routing_key(resource)
+            # None of our own headers from outside: with a marker's a message would be taken for one, and vanish.
+            plain = {name: value for name, value in each.headers.items() if not name.startswith(OURS)}
+            copy = replace(each, headers=plain)
             outgoing.append(
-                Outgoing.copy_of(each, key, exchange=self._layout.exchange, headers={RESOURCE: resource})
+                Outgoing.copy_of(copy, key, exchange=self._layout.exchange, headers={RESOURCE: resource})
             )
         put_aside(broker, dead, self._counts)
         broker.publish(outgoing)
@@ -171,9 +175,20 @@ class Distributor:
                     return str(match.value)
         return notification.publisher_id
 
+    def _take_record(self, broker: Broker, message: Received) -> None:
+        try:
+            self._recorded(message)
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("%s: what is no record of a layout is thrown away: %s", self._record_queue, error)
+            self._write(broker)  # one more record of our own does no harm, and there must be one
+            message.channel.basic_ack(message.tag)
+        else:
+            self._records.append(message)
+
     def _recorded(self, message: Received) -> Layout:
         record = json.loads(message.body)
-        return Layout(self._layout.name, record["count"], record["exchange"])
+        shards = Shards(name=self._layout.name, count=record["count"], exchange=record["exchange"])
+        return Layout.of(shards)
 
     def _write(self, broker: Broker) -> None:
         broker.publish([Outgoing(self._record_queue, json.dumps(self._layout.to_json()))])

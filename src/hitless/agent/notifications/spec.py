@@ -96,7 +96,7 @@ class Listening(Value):
     """Waits between attempts to connect double from the first to the longest."""
     must_connect: bool = True
     """Whether a change is refused, and the agent does not start, if the broker cannot be reached."""
-    finish_timeout: Positive = 30.0
+    finish_timeout: Annotated[Seconds, Field(gt=0, le=50)] = 30.0
     """How long a listener that is replaced has for the batch in hand; after it, the broker gives the batch to the next one."""
     shards: Shards | None = None
 

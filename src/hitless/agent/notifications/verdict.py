@@ -19,6 +19,7 @@ class Reason(Enum):
     UNPARSABLE = "unparsable"
     ENDPOINT_FAILED = "endpoint-failed"
     ENDPOINT_HANGS = "endpoint-hangs"
+    NOT_TAKEN = "not-taken"
 
 
 @dataclass(frozen=True, slots=True)

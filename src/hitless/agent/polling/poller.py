@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from hitless.agent.definition import PollingSource
@@ -54,6 +55,8 @@ class Poller:
         self._schedule: Final = partition.schedule(clock)
         self._changed: Final = asyncio.Event()
         self._ticks: Final[set[asyncio.Task[None]]] = set()
+        self._entering: Final[set[asyncio.Event]] = set()
+        """Of ticks that have not got their generation yet."""
         self._running: Final[set[tuple[str, str]]] = set()
         self._searches: Final[dict[str, asyncio.Task[tuple[str, ...]]]] = {}
         """By `name://parameter`."""
@@ -87,18 +90,25 @@ class Poller:
 
     async def catch_up(self) -> None:
         """Begin what is due, and return when each tick has its generation: another one may be put in force then."""
-        for entered in self._take():
+        self._take()
+        # Those too that were taken a moment ago, and whose tasks have not run yet.
+        for entered in list(self._entering):
             await entered.wait()
 
-    def _take(self) -> list[asyncio.Event]:
-        begun = []
+    def _take(self) -> None:
         for tick in self._schedule.take(self._clock.now()):
             self._tally.polls["missed"] += tick.missed
-            begun.append(entered := asyncio.Event())
+            entered = asyncio.Event()
+            self._entering.add(entered)
             task = asyncio.create_task(self._tick(tick, entered), name=f"poll {tick.source}")
             self._ticks.add(task)
             task.add_done_callback(self._ticks.discard)
-        return begun
+            task.add_done_callback(partial(self._has_entered, entered))
+
+    def _has_entered(self, entered: asyncio.Event, _: object = None) -> None:
+        """It has its generation, or will never have one."""
+        self._entering.discard(entered)
+        entered.set()
 
     async def idle(self) -> None:
         """Wait until every tick that has begun has ended; each is bounded by its source's timeout."""
@@ -110,7 +120,7 @@ class Poller:
         self._tally.lateness.observe(late)
         at = self._wall_of(tick.due) if tick.at is None else tick.at
         async with self._enter() as generation:
-            entered.set()
+            self._has_entered(entered)
             source = generation.polling.get(tick.source)
             if source is not None:
                 await _Round(self, tick, source, generation, at).run()
@@ -156,9 +166,12 @@ class _Round:
         """By discoveries: the same for all pollsters of a round."""
 
     async def run(self) -> None:
-        await asyncio.gather(
-            *(self._poll(meter, each) for meter, each in self._poller.pollsters(self._source))
-        )
+        """A round of one pollster needs no task of its own: each turn of a loop that is held up makes a tick later."""
+        pollsters = self._poller.pollsters(self._source)
+        if len(pollsters) == 1:
+            await self._poll(*pollsters[0])
+        else:
+            await asyncio.gather(*(self._poll(meter, each) for meter, each in pollsters))
 
     async def _poll(self, meter: str, pollster: Pollster) -> None:
         counts, running, key = self._poller._tally.polls, self._poller._running, (self._name, meter)
@@ -166,16 +179,13 @@ class _Round:
             counts["skipped"] += 1
             return
         running.add(key)
-        work = asyncio.create_task(self._measured(meter, pollster))
-        # A call in a thread cannot be broken off: it counts as running until it has really ended.
-        work.add_done_callback(lambda _: running.discard(key))
+        call = _Call(lambda: running.discard(key))
         try:
             async with asyncio.timeout(self._timeout_s):
-                samples = await (work if pollster.is_async else asyncio.shield(work))
+                samples = await self._measured(meter, pollster, call)
         except TimeoutError:
             counts["timeouts"] += 1
             log.warning("%s of %s did not end within %g s", meter, self._name, self._timeout_s)
-            work.add_done_callback(_forgotten)
         except PermanentFailure as failure:
             aside = self._poller._set_aside.setdefault(key, set())
             counts["set_aside"] += len(set(failure.resources) - aside)
@@ -186,16 +196,12 @@ class _Round:
             log.warning("%s of %s failed: %s: %s", meter, self._name, type(error).__name__, error)
         else:
             counts["samples"] += len(samples)
-            # Not waited for: the outlets have them, and answer for them.
-            running.add(
-                key
-            )  # a sink that blocks holds up this pollster only, and no more of its samples come meanwhile
-            try:
-                await self._generation.send(samples)
-            finally:
-                running.discard(key)
+            # A sink that blocks holds up this pollster only, and no more of its samples come meanwhile.
+            await self._generation.send(samples)
+        finally:
+            call.over()
 
-    async def _measured(self, meter: str, pollster: Pollster) -> list[Sample]:
+    async def _measured(self, meter: str, pollster: Pollster, call: _Call) -> list[Sample]:
         resources = await self._resources(pollster)
         aside = self._poller._set_aside.get((self._name, meter), set())
         if not resources:
@@ -213,7 +219,9 @@ class _Round:
         measure: Any = pollster.measure
         if pollster.is_async:
             return list(await measure(poll))
-        return await self._poller._workers.run(lambda: list(measure(poll)), f"poll {meter}")
+        in_thread = self._poller._workers.start(lambda: list(measure(poll)), f"poll {meter}")
+        call.goes_on(in_thread)
+        return await asyncio.shield(in_thread)
 
     async def _resources(self, pollster: Pollster) -> tuple[str, ...]:
         """This agent's of those that the source names and finds; where it says neither, of those that the pollster finds."""
@@ -256,7 +264,29 @@ class _Round:
         return await self._poller._workers.run(lambda: tuple(find(parameter or None)), f"discover {name}")
 
 
-def _forgotten(task: asyncio.Task[Any]) -> None:
+class _Call:
+    """One call of a pollster. In a thread it cannot be broken off: it is over when it has really ended."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end: Final = end
+        self._work: asyncio.Future[Any] | None = None
+
+    def goes_on(self, work: asyncio.Future[Any]) -> None:
+        self._work = work
+
+    def over(self) -> None:
+        """Nobody waits for it any more."""
+        if self._work is None or self._work.done():
+            self._end()
+        else:
+            self._work.add_done_callback(self._late)
+
+    def _late(self, work: asyncio.Future[Any]) -> None:
+        _forgotten(work)
+        self._end()
+
+
+def _forgotten(task: asyncio.Future[Any]) -> None:
     """What a call has raised for which nobody waits any more is of no interest."""
     if not task.cancelled():
         task.exception()

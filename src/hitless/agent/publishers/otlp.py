@@ -45,7 +45,7 @@ class OtlpPublisher:
         self._is_json: Final = options.encoding == "json"
 
     def open(self) -> None:
-        """Connects with the first batch: a collector that is down now may be there then."""
+        self._post.open()
 
     def publish(self, samples: Sequence[Sample]) -> None:
         if self._is_json:

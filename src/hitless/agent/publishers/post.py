@@ -54,7 +54,16 @@ class Post:
         self._is_tls: Final = is_tls
         self._path: Final = path
         self._headers: Final = _authorization(url)
+        self._tls: ssl.SSLContext | None = None
         self._connection: http.client.HTTPConnection | None = None
+
+    def open(self) -> None:
+        """Read the certificates; connects with the first batch: a server that is down now may be there then.
+
+        Raises OSError: they cannot be read.
+        """
+        if self._is_tls:
+            self._tls = self._context()
 
     def send(self, body: bytes, content_type: str) -> Answer:
         """The answer of a server that took it.
@@ -110,7 +119,9 @@ class Post:
         host, port = self._where
         if not self._is_tls:
             return http.client.HTTPConnection(host, port, timeout=self._options.timeout)
-        return http.client.HTTPSConnection(host, port, timeout=self._options.timeout, context=self._context())
+        return http.client.HTTPSConnection(
+            host, port, timeout=self._options.timeout, context=self._tls or self._context()
+        )
 
     def _context(self) -> ssl.SSLContext:
         options = self._options

@@ -29,7 +29,7 @@ class WebPublisher:
         self._post: Final = Post(url, options, is_tls=url.scheme == "https", path=path_with(url, rest))
 
     def open(self) -> None:
-        """Connects with the first batch: a server that is down now may be there then."""
+        self._post.open()
 
     def publish(self, samples: Sequence[Sample]) -> None:
         self._send([each.to_json() for each in samples])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Mapping
+from types import CodeType
 from typing import Any, Final
 
 LONGEST: Final = 1000
 """Characters."""
-LARGEST_EXPONENT: Final = 64
-"""Of whole numbers: `9**9**9` would be computed for hours. Beyond it they are taken as floating point."""
+LARGEST_BITS: Final = 4096
+"""Of whole numbers that are powers: `9**9**9` would be computed for hours. Beyond it they are taken as floating point."""
 _ALLOWED: Final = (
     ast.Expression,
     ast.BinOp,
@@ -46,6 +47,7 @@ _ALLOWED: Final = (
     ast.GtE,
 )
 _POWER: Final = "__power__"
+_TIMES: Final = "__times__"
 
 
 class Missing:
@@ -84,16 +86,11 @@ class Expression:
         """Raises ValueError: it is no such expression, or has a name in it that is not one of `names`."""
         if len(text) > LONGEST:
             raise ValueError(f"an expression has at most {LONGEST} characters, this one has {len(text)}")
-        try:
-            tree = ast.parse(text.strip(), mode="eval")
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"{text} is no expression: {getattr(error, 'msg', error)}") from None
-        for node in ast.walk(tree):
-            if (complaint := _complaint(node, names)) is not None:
-                raise ValueError(f"{complaint} in {text}")
-        checked = ast.fix_missing_locations(_Powers().visit(tree))
         self.text: Final = text
-        self._code: Final = compile(checked, "<expression>", "eval")
+        try:
+            self._code: Final = _compiled(text, names)
+        except (SyntaxError, RecursionError, MemoryError) as error:
+            raise ValueError(f"{text} is no expression: {getattr(error, 'msg', error)}") from None
 
     def value(self, values: Mapping[str, Any]) -> float:
         """Raises what arithmetic raises: ZeroDivisionError, OverflowError, TypeError (a field that is not there)."""
@@ -118,20 +115,39 @@ def _complaint(node: ast.AST, names: Collection[str]) -> str | None:
     return None
 
 
-class _Powers(ast.NodeTransformer):
-    """`a ** b` by a function that cannot take for ever."""
+def _compiled(text: str, names: Collection[str]) -> CodeType:
+    tree = ast.parse(text.strip(), mode="eval")
+    for node in ast.walk(tree):
+        if (complaint := _complaint(node, names)) is not None:
+            raise ValueError(f"{complaint} in {text}")
+    checked = ast.fix_missing_locations(_Bounded().visit(tree))
+    found: CodeType = compile(checked, "<expression>", "eval")
+    return found
+
+
+class _Bounded(ast.NodeTransformer):
+    """`a ** b` and `a * b` by functions that take neither for ever nor all the memory."""
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        if not isinstance(node.op, ast.Pow):
-            return node
-        return ast.Call(ast.Name(_POWER, ast.Load()), [node.left, node.right], [])
+        name = _POWER if isinstance(node.op, ast.Pow) else _TIMES if isinstance(node.op, ast.Mult) else None
+        return node if name is None else ast.Call(ast.Name(name, ast.Load()), [node.left, node.right], [])
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(exponent, int) and abs(exponent) > LARGEST_EXPONENT:
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and base.bit_length() * abs(exponent) > LARGEST_BITS
+    ):
         return float(base) ** exponent
     return base**exponent
+
+
+def _times(left: Any, right: Any) -> Any:
+    if isinstance(left, str) or isinstance(right, str):
+        raise TypeError("text cannot be multiplied")
+    return left * right
 
 
 FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -142,4 +158,4 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "min": min,
     "round": round,
 }
-_SCOPE: Final = {"__builtins__": {}, _POWER: _power, **FUNCTIONS}
+_SCOPE: Final = {"__builtins__": {}, _POWER: _power, _TIMES: _times, **FUNCTIONS}

@@ -35,6 +35,7 @@ async def slow_upload(
     pieces: int = 100,
     chunked: bool = False,
     method: str = "PUT",
+    content_type: str | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Ending:
@@ -47,6 +48,8 @@ async def slow_upload(
     target = Target.parse(url)
     pace = Pace(Random(seed).randbytes(size), seconds, pieces, chunked)
     framing = {"transfer_encoding": "chunked"} if chunked else {"content_length": str(size)}
+    if content_type is not None:
+        framing["content_type"] = content_type
     try:
         async with asyncio.timeout(seconds + GRACE_S), await Wire.open(target) as wire:
             await wire.send(request_head(target, method, connection="close", **framing))

@@ -8,7 +8,8 @@ server) and idle connections to the server (`http-reuse`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from hitless.change import Deadline, DeadlinePassed
@@ -40,18 +41,21 @@ class HAProxy:
 
     async def servers(self, deadline: Deadline) -> Mapping[str, ServerState]:
         looks = await self._looks(deadline)
-        keys = {key for look in looks.values() for key in look.servers if self._is_meant(key)}
-        names = [key.server for key in keys]
-        found = {}
-        for key in sorted(keys, key=str):
-            is_unique = names.count(key.server) == 1 or self._settings.backends
-            name = key.server if is_unique else str(key)
-            found[name] = self._state(name, looks)
-        return found
+        keys = sorted(
+            {key for look in looks.values() for key in look.servers if self._is_meant(key)}, key=str
+        )
+        backends = Counter(key.server for key in keys)
+        named: dict[str, list[Key]] = {}
+        for key in keys:
+            is_enough = backends[key.server] == 1 or self._settings.backends
+            named.setdefault(key.server if is_enough else str(key), []).append(key)
+        return {
+            name: _state(name, self._everywhere(name, found, looks), looks) for name, found in named.items()
+        }
 
     async def drain(self, server: str, deadline: Deadline) -> None:
-        await self._set(server, "drain", deadline)
-        await self._emptied(server, "drain", deadline)
+        looks = await self._set(server, "drain", deadline)
+        await self._emptied(server, "drain", looks, deadline)
 
     async def maint(self, server: str, deadline: Deadline) -> None:
         """Clients that are bound to a server by a cookie or a stick table get to it while it drains, and not any more
@@ -60,19 +64,19 @@ class HAProxy:
         Raises:
             DrainLate: they are not done when the deadline passes. The server is out.
         """
-        before = self._state(server, await self._looks(deadline))
-        await self._set(server, "maint", deadline)
+        before = self._state(server, await self._looks(deadline, server))
+        looks = await self._set(server, "maint", deadline)
         if before.is_idle:
-            await self._emptied(server, "maint", deadline)
+            await self._emptied(server, "maint", looks, deadline)
 
     async def ready(self, server: str, deadline: Deadline) -> None:
         await self._set(server, "ready", deadline)
-        while not (state := self._state(server, await self._looks(deadline))).up:
+        while not (state := self._state(server, await self._looks(deadline, server))).up:
             late = [name for name, each in state.instances.items() if not each.up]
             await pause(deadline, self._settings.poll, f"{server} did not come up at {', '.join(late)}")
 
     async def sessions(self, server: str, deadline: Deadline) -> tuple[Session, ...]:
-        keys = self._keys(server, await self._looks(deadline))
+        keys = self._keys(server, await self._looks(deadline, server))
         asked = [each.sessions(key, deadline) for each in self._instances for key in keys]
         found = [session for some in await asyncio.gather(*asked) for session in some]
         return tuple(sorted(found, key=lambda each: -each.age_s))
@@ -80,32 +84,42 @@ class HAProxy:
     async def aclose(self) -> None:
         """Nothing is held between two questions."""
 
-    async def _looks(self, deadline: Deadline) -> Mapping[str, Look]:
-        looks = await asyncio.gather(*(each.look(deadline) for each in self._instances))
+    async def _looks(self, deadline: Deadline, server: str | None = None) -> Mapping[str, Look]:
+        """Of one server, or of all. One that is not everywhere is looked for among all: the error says what there is."""
+        looks = await asyncio.gather(*(each.look(deadline, server) for each in self._instances))
+        if server is not None and not all(look.servers for look in looks):
+            return await self._looks(deadline)
         return {each.name: look for each, look in zip(self._instances, looks, strict=True)}
 
-    async def _set(self, server: str, status: Status, deadline: Deadline) -> None:
-        """On all instances and in all backends, or on none."""
-        looks = await self._looks(deadline)
-        steps = [
-            (
-                f"{key} at {each.name}",
-                _setter(each, key, status),
-                _setter(each, key, looks[each.name].servers[key].status),
-            )
-            for each in self._instances
-            for key in self._keys(server, looks)
-            if looks[each.name].servers[key].status != status
-        ]
-        await in_step(steps, deadline)
-        after = self._state(server, await self._looks(deadline))
-        if after.status != status:
-            details = "; ".join(f"{name} says {each.detail}" for name, each in after.instances.items())
-            raise BalancerError(f"{server} was set to {status} and is {after.status}: {details}")
+    async def _set(self, server: str, status: Status, deadline: Deadline) -> Mapping[str, Look]:
+        """On all instances and in all backends, or on none; what is so then."""
+        while True:
+            looks = await self._looks(deadline, server)
+            await in_step(list(self._steps(server, status, looks)), deadline)
+            after = await self._looks(deadline, server)
+            state = self._state(server, after)
+            if state.status == status:
+                return after
+            if all(after[name].pid == looks[name].pid for name in looks):
+                details = "; ".join(f"{name} says {each.detail}" for name, each in state.instances.items())
+                raise BalancerError(f"{server} was set to {status} and is {state.status}: {details}")
 
-    async def _emptied(self, server: str, status: Status, deadline: Deadline) -> None:
+    def _steps(
+        self, server: str, status: Status, looks: Mapping[str, Look]
+    ) -> Iterator[tuple[str, Act, Act]]:
+        for instance in self._instances:
+            for key in self._keys(server, looks):
+                before = looks[instance.name].servers[key].status
+                if before != status:
+                    back = _setter(instance, key, before)
+                    yield f"{key} at {instance.name}", _setter(instance, key, status), back
+
+    async def _emptied(
+        self, server: str, status: Status, found: Mapping[str, Look], deadline: Deadline
+    ) -> None:
         """Until nothing is left, with an eye on instances that are restarted meanwhile."""
         restarts = Restarts(server, self._told, self._settings.answer)
+        restarts.seen(found)
         cut = None if self._settings.cut_after is None else Deadline.after(self._settings.cut_after)
         while True:
             looks = await self._watched(server, status, restarts, deadline)
@@ -127,7 +141,8 @@ class HAProxy:
         """What the instances say, or None if that cannot be relied on just now."""
         try:
             looks = await self._looks(
-                Deadline.after(max(LAST_S, deadline.sooner(self._settings.answer).remaining()))
+                Deadline.after(max(LAST_S, deadline.sooner(self._settings.answer).remaining())),
+                server,
             )
             restarted = restarts.seen(looks)
             forgotten = {
@@ -151,7 +166,7 @@ class HAProxy:
     async def _cut(self, server: str, deadline: Deadline) -> None:
         left = await self.sessions(server, deadline)
         for instance in self._instances:
-            for key in self._keys(server, await self._looks(deadline)):
+            for key in self._keys(server, await self._looks(deadline, server)):
                 await instance.cut(key, deadline)
         named = ", ".join(str(each) for each in left) or "none that it could name"
         self._told(f"{len(left)} sessions of {server} were cut after {self._settings.cut_after:g} s: {named}")
@@ -168,10 +183,7 @@ class HAProxy:
         return DrainLate(server, state.sessions + state.queued, seconds=deadline.seconds, sessions=left)
 
     def _state(self, server: str, looks: Mapping[str, Look]) -> ServerState:
-        keys = self._keys(server, looks)
-        return agreed(
-            server, {name: _instance([look.servers[key] for key in keys]) for name, look in looks.items()}
-        )
+        return _state(server, self._keys(server, looks), looks)
 
     def _keys(self, server: str, looks: Mapping[str, Look]) -> Sequence[Key]:
         """Which servers of which backends are meant.
@@ -179,19 +191,24 @@ class HAProxy:
         Raises:
             NoSuchServer: none, or not the same at all instances, or several and nothing says that all are meant.
         """
-        everywhere = {
-            name: {key for key in look.servers if self._is_named(key, server)} for name, look in looks.items()
-        }
-        keys = set().union(*everywhere.values())
-        for name, here in everywhere.items():
-            if here != keys or not keys:
-                missing = ", ".join(sorted(str(key) for key in keys - here)) or server
-                raise NoSuchServer(f"haproxy at {name} has no server {missing}; it has {_names(looks[name])}")
-        if len(keys) > 1 and not self._settings.backends:
+        keys = {key for look in looks.values() for key in look.servers if self._is_named(key, server)}
+        found = self._everywhere(server, sorted(keys, key=str), looks)
+        if len(found) > 1 and not self._settings.backends:
             raise NoSuchServer(
-                f"{server} stands in several backends: write one of {', '.join(sorted(map(str, keys)))}, or set backends"
+                f"{server} stands in several backends: write one of {', '.join(map(str, found))}, or set backends"
             )
-        return sorted(keys, key=str)
+        return found
+
+    @staticmethod
+    def _everywhere(server: str, keys: Sequence[Key], looks: Mapping[str, Look]) -> Sequence[Key]:
+        """That there are some, and at all instances."""
+        for name, look in looks.items():
+            missing = [str(key) for key in keys if key not in look.servers]
+            if missing or not keys:
+                raise NoSuchServer(
+                    f"haproxy at {name} has no server {', '.join(missing) or server}; it has {_names(look)}"
+                )
+        return keys
 
     def _is_meant(self, key: Key) -> bool:
         return not self._settings.backends or key.backend in self._settings.backends
@@ -202,6 +219,12 @@ class HAProxy:
 
 def _setter(instance: HAProxyInstance, key: Key, status: Status) -> Act:
     return lambda deadline: instance.set(key, status, deadline)
+
+
+def _state(name: str, keys: Sequence[Key], looks: Mapping[str, Look]) -> ServerState:
+    return agreed(
+        name, {where: _instance([look.servers[key] for key in keys]) for where, look in looks.items()}
+    )
 
 
 def _instance(rows: Sequence[Row]) -> InstanceState:

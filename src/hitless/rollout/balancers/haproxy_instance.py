@@ -68,8 +68,8 @@ class HAProxyInstance:
         self.name: Final = address
         self._is_master: bool | None = None
 
-    async def look(self, deadline: Deadline) -> Look:
-        """Every server.
+    async def look(self, deadline: Deadline, server: str | None = None) -> Look:
+        """Every server, or those of this name: with hundreds of them, what is not asked for is not taken apart.
 
         Raises:
             BalancerUnreachable: it does not answer, or nothing that can be understood.
@@ -77,9 +77,9 @@ class HAProxyInstance:
         while True:
             current, old = await self._processes(deadline)
             pid = await self._pid(current, deadline)
-            servers = await self._servers(current, deadline)
+            servers = await self._servers(current, deadline, server)
             for process in old:
-                for key, row in (await self._servers_of_old(process, deadline)).items():
+                for key, row in (await self._servers_of_old(process, deadline, server)).items():
                     if key in servers and (row.sessions or row.queued):
                         servers[key] = _together(servers[key], row)
             if pid == await self._pid(current, deadline):
@@ -136,17 +136,26 @@ class HAProxyInstance:
             raise BalancerUnreachable(f"haproxy at {self.name} does not say which process it is")
         return int(found[1])
 
-    async def _servers_of_old(self, process: str, deadline: Deadline) -> Mapping[Key, Row]:
+    async def _servers_of_old(
+        self, process: str, deadline: Deadline, server: str | None
+    ) -> Mapping[Key, Row]:
         try:
-            return await self._servers(process, deadline)
+            return await self._servers(process, deadline, server)
         except BalancerUnreachable:
             if process in (await self._processes(deadline))[1]:
                 raise
             return {}  # it has ended
 
-    async def _servers(self, process: str, deadline: Deadline) -> dict[Key, Row]:
-        states = table(await self._api.ask(f"{process}show servers state", deadline), self.name)
-        stats = rows(await self._api.ask(f"{process}show stat -1 4 -1", deadline), "pxname", self.name)
+    async def _servers(self, process: str, deadline: Deadline, server: str | None) -> dict[Key, Row]:
+        name = None if server is None else server.rpartition("/")[2]
+        states = table(
+            _only(await self._api.ask(f"{process}show servers state", deadline), f" {name} ", name), self.name
+        )
+        stats = rows(
+            _only(await self._api.ask(f"{process}show stat -1 4 -1", deadline), f",{name},", name),
+            "pxname",
+            self.name,
+        )
         by_key = {Key(row["pxname"], row["svname"]): row for row in stats}
         found = {}
         for state in states:
@@ -160,6 +169,14 @@ class HAProxyInstance:
                     f"haproxy at {self.name} says of {key} what cannot be understood: {error}"
                 ) from error
         return found
+
+
+def _only(answer: str, part: str, name: str | None) -> str:
+    """The header, and the lines with this part; all if there is no name."""
+    if name is None:
+        return answer
+    lines = answer.splitlines(keepends=True)
+    return "".join(line for line in lines if line.startswith("#") or part in line)
 
 
 def _row(state: Mapping[str, str], stat: Mapping[str, str]) -> Row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import errno
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,11 @@ from hitless.rollout.balancers.errors import BalancerRefused, BalancerUnreachabl
 ANSWER_LIMIT: Final = 256 << 20
 """Bytes: room for the sessions of a large instance."""
 CHUNK: Final = 1 << 18
+AT_ONCE: Final = 4
+"""Questions to one HAProxy: its `stats maxconn` is 10 for everybody."""
+RELOAD_S: Final = 1.0
+"""A master that has just started or reloaded replaces itself, and refuses connections meanwhile."""
+AGAIN_S: Final = 0.02
 SHOWN: Final = 200
 NO_PROCESS: Final = "Can't find the target PID"
 UNKNOWN: Final = "Unknown command"
@@ -30,6 +36,7 @@ class RuntimeApi:
     def __init__(self, address: str, answer_s: float) -> None:
         self.address: Final = address
         self._answer_s: Final = answer_s
+        self._few: Final = asyncio.Semaphore(AT_ONCE)
 
     async def ask(self, command: str, deadline: Deadline) -> str:
         """The answer, without the empty line at its end.
@@ -70,6 +77,10 @@ class RuntimeApi:
             raise BalancerRefused(f"haproxy at {self.address} refused {command!r}: {_shown(answer)}")
 
     async def _exchange(self, command: str) -> str:
+        async with self._few:
+            return await self._exchanged(command)
+
+    async def _exchanged(self, command: str) -> str:
         reader, writer = await self._connect()
         try:
             writer.write(command.encode() + b"\n")
@@ -86,7 +97,19 @@ class RuntimeApi:
         if self.address.startswith("tcp://"):
             host, _, port = self.address.removeprefix("tcp://").rpartition(":")
             return await asyncio.open_connection(host.strip("[]"), int(port))
-        return await asyncio.open_unix_connection(self.address.removeprefix("unix://"))
+        path, moment = self.address.removeprefix("unix://"), Deadline.after(RELOAD_S)
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(path)
+                if _is_connected(writer):
+                    return reader, writer
+                writer.close()
+                if moment.expired:
+                    raise ConnectionRefusedError(errno.ECONNREFUSED, "its queue of connections is full")
+            except (ConnectionRefusedError, FileNotFoundError):
+                if moment.expired:
+                    raise
+            await asyncio.sleep(AGAIN_S)  # it tells nobody when it listens again
 
 
 def rows(answer: str, first: str, address: str) -> Sequence[Mapping[str, str]]:
@@ -119,6 +142,15 @@ def table(answer: str, address: str) -> Sequence[Mapping[str, str]]:
     if any(len(each) < len(names) - 1 for each in found):
         raise BalancerUnreachable(f"haproxy at {address} answered with rows of different lengths")
     return [dict(zip(names, each, strict=False)) for each in found]
+
+
+def _is_connected(writer: asyncio.StreamWriter) -> bool:
+    """Where a Unix socket's queue is full, connect() says "again", which asyncio takes for "in a moment"."""
+    try:
+        writer.get_extra_info("socket").getpeername()
+    except OSError:
+        return False
+    return True
 
 
 async def _all(reader: asyncio.StreamReader, address: str) -> bytes:

@@ -44,16 +44,12 @@ class ByContainer:
         await hand.do(self._command("upgrade", "--image", self._settings.image, "--json"), deadline)
 
     async def installed(self, hand: Hand, deadline: Deadline) -> str | None:
-        """The image's name is compared with that of the hand's release."""
-        image = (await self._look(hand, deadline)).get("image")
-        is_new = image == hand.text(self._settings.image)
-        return (
-            hand.values.get("version", hand.values["release"])
-            if is_new
-            else None
-            if image is None
-            else str(image)
-        )
+        """The image's name is compared with that of the hand's release; Podman puts a registry in front of it."""
+        image, wanted = (await self._look(hand, deadline)).get("image"), hand.text(self._settings.image)
+        is_new = image is not None and (image == wanted or str(image).endswith(f"/{wanted}"))
+        if is_new:
+            return hand.values.get("version", hand.values["release"])
+        return None if image is None else str(image)
 
     async def start(self, hand: Hand, deadline: Deadline) -> None:
         await hand.do(self._command("restart", "--json"), deadline)
