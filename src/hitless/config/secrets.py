@@ -15,6 +15,8 @@ SHORTEST: Final = 4
 NAME: Final = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?:^|[_.-]|PG)PASS(?:$|[_.-])|KEY", re.IGNORECASE
 )
+URL: Final = re.compile(r"(?<=://)[^\s\"']+")
+OPTION: Final = re.compile(r"(?<=[?&])([^=&#?]+)=([^&#]+)")
 IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 """Who asks, up to the last host: `rabbit://one:secret@host,two:secret@host` is a URL of oslo.messaging."""
 
@@ -26,11 +28,12 @@ def is_secret_name(name: str) -> bool:
 
 
 def shown(value: JSON, *, is_secret: bool = False) -> JSON:
-    """The value as it may be shown: a secret masked, and so the password in a URL."""
+    """The value as it may be shown: a secret masked, and so the password in a URL and what its options name as secret."""
     if is_secret:
         return None if value is None else MASK
     if isinstance(value, str):
-        return IN_URL.sub(lambda found: ",".join(map(_masked, found[0].split(","))), value)
+        value = IN_URL.sub(lambda found: ",".join(map(_masked, found[0].split(","))), value)
+        return URL.sub(lambda found: OPTION.sub(_masked_option, found[0]), value)
     if isinstance(value, list):
         return [shown(item) for item in value]
     return value
@@ -41,6 +44,12 @@ def without(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
         text = text.replace(secret, MASK)
     return text
+
+
+def _masked_option(found: re.Match[str]) -> str:
+    """`token=...` of a query masked; `clientkey=/path` names a file, and stays."""
+    name, value = found.groups()
+    return f"{name}={MASK}" if is_secret_name(name) and not value.startswith("/") else found[0]
 
 
 def _masked(asker: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 import uuid
@@ -186,3 +187,17 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_a_power_failure_has_left_of_a_member_holds_up_the_others_no_longer_than_its_lease(
+    tmp_path: Path,
+) -> None:
+    meeting = Directory(tmp_path / "group", 30.0)
+    meeting.join(register("one"))
+    left = tmp_path / "group" / "members" / "two@1"
+    left.write_text("")
+    with pytest.raises(Unreachable, match="two@1 is not a member"):
+        meeting.look()
+    os.utime(left, (0, 0))
+    assert {each.member.name for each in meeting.look().registers.values()} == {"one"}
+    meeting.leave()

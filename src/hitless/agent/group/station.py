@@ -52,15 +52,9 @@ class Station:
         context.run(HOST.set, self)
         await asyncio.create_task(self.agent.start(), context=context)
 
-    async def prepare(self, epoch: int, text: str, timeout_s: float) -> None:
+    async def prepare(self, epoch: int, document: Document, timeout_s: float) -> None:
         """Raises Refused: nothing is left of it."""
         await self.discard()
-        try:
-            document = Document.of(text)
-        except ValueError as error:
-            raise Refused(
-                "config_invalid", f"the configuration cannot be read: {error}", invalid=True
-            ) from error
         running = await in_thread(
             lambda: document.running(self._folder, self._plugins, self._notifications), f"check epoch {epoch}"
         )
