@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 from hitless.change import JSON
 
 MASK: Final = "***"
+SHORTEST: Final = 4
+"""Characters. Shorter secrets are no secrets, and hiding them would tear ordinary words apart."""
 NAME: Final = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|(?:^|[_.-]|PG)PASS(?:$|[_.-])|KEY", re.IGNORECASE
 )
@@ -34,6 +37,13 @@ def shown(value: JSON, *, is_secret: bool = False) -> JSON:
     if isinstance(value, list):
         return [shown(item) for item in value]
     return value
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """The text with the secrets masked that are in it."""
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin with another
+        text = text.replace(secret, MASK)
+    return text
 
 
 def _masked_option(found: re.Match[str]) -> str:

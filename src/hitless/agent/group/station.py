@@ -19,11 +19,11 @@ from hitless.agent.group.document import Document
 from hitless.agent.notifications.settings import Notifications
 from hitless.agent.plugins import Plugins
 from hitless.change import Refused
+from hitless.change.threads import in_thread
 from hitless.config import plain
 from hitless.live.host import HOST
 from hitless.live.hosted import Hosted
 from hitless.live.lifetime import Lifetime
-from hitless.live.threads import in_thread
 
 
 class Station:
@@ -95,6 +95,9 @@ class Station:
     @property
     def inherited(self) -> str | None:
         return None
+
+    async def room(self) -> None:
+        """A member has nothing that another one must give up first."""
 
     def attached(self, hosted: Hosted[Any]) -> None:
         self._hosted = hosted
