@@ -267,7 +267,7 @@ def test_a_file_without_sources_is_told(tmp_path: Path, text: str, says: str) ->
 
 def test_a_directory_without_files_and_a_file_that_is_not_there_are_told(tmp_path: Path) -> None:
     assert "has none of polling.yaml, pipeline.yaml" in refusal(tmp_path)
-    assert "there is no such file" in refusal(tmp_path / "polling.yaml")
+    assert "does not exist" in refusal(tmp_path / "polling.yaml")
 
 
 @pytest.mark.parametrize(

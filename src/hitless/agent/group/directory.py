@@ -104,7 +104,7 @@ class Directory:
 
     def get(self, config: str) -> str | None:
         try:
-            return self._in("configs", config).read_text()
+            return self._in("configs", config).read_text(errors="replace")  # then it has another hash
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -89,7 +89,7 @@ class Etcd:
     def get(self, config: str) -> str | None:
         answer = self._ask("/v3/kv/range", {"key": _encoded(f"{self._prefix}/configs/{config}")})
         found = answer.get("kvs", ())
-        return b64decode(found[0].get("value", "")).decode() if found else None
+        return b64decode(found[0].get("value", "")).decode(errors="replace") if found else None
 
     def close(self) -> None:
         pass
