@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -238,3 +239,30 @@ async def test_a_discovery_that_hangs_is_not_begun_again_and_again() -> None:
     ground.let_go.set()
     await agent.stop()
     assert len(ground.one("kept://all").samples) == 5
+
+
+async def test_what_a_pollster_gives_that_nobody_can_write_costs_nothing_beside_it() -> None:
+    odd: list[Any] = [
+        {"name": "a dict"},
+        Sample("other", 1.0, "x", "r", 1.0, metadata={"when": object()}),  # type: ignore[dict-item]
+        Sample("other", Decimal(1), "x", "r", 1.0),  # type: ignore[arg-type]
+        Sample("other", 1.0, "x", "half a \ud800", 1.0),
+        Sample("other", 1.0, "x", "r", 1e300),
+        Sample({}, 1.0, "x", "r", 1.0),  # type: ignore[arg-type]
+    ]
+
+    def mixed(poll: Poll) -> list[Any]:
+        return [*odd, *one_sample(poll)]
+
+    async def mixed_later(poll: Poll) -> list[Any]:
+        return mixed(poll)
+
+    ground = Ground(mixed=mixed, later=mixed_later, good=one_sample)
+    sources = {"all": every(10, "mixed", "later", "good", jitter=0)}
+    agent = ground.agent(running(sources, {"one": ("kept://one",)}))
+    await agent.start()
+    await ground.clock.turn(0)
+    await ground.one("kept://one").has(3)
+    assert {each.name for each in ground.one("kept://one").samples} == {"mixed", "later", "good"}
+    assert agent.tally.polls["errors"] == 2
+    await agent.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -266,4 +267,16 @@ def test_a_file_without_sources_is_told(tmp_path: Path, text: str, says: str) ->
 
 def test_a_directory_without_files_and_a_file_that_is_not_there_are_told(tmp_path: Path) -> None:
     assert "has none of polling.yaml, pipeline.yaml" in refusal(tmp_path)
-    assert "there is no such file" in refusal(tmp_path / "polling.yaml")
+    assert "does not exist" in refusal(tmp_path / "polling.yaml")
+
+
+@pytest.mark.parametrize(
+    ("polling", "says"),
+    [
+        (POLLING.replace("60", "9" * 20), "polling.yaml:3: sources[0].interval: expected at most 3162240000"),
+        (POLLING + "    jitter: " + "{a: " * 300 + "1" + "}" * 300, "polling.yaml: is nested too deeply"),
+    ],
+)
+def test_what_could_not_run_is_told_by_the_check(tmp_path: Path, polling: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        read([written(tmp_path, polling)])

@@ -214,6 +214,9 @@ def test_files_that_change_are_taken_by_themselves_if_that_is_wanted(tmp_path: P
         write_polling(tmp_path, MORE)
         process.says("committed kind=reload", after=at)
         assert process.end() == 0
+        assert not [
+            line for line in process._lines if "watchfiles" in line
+        ]  # its samples are beside its files
     finally:
         process.kill()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -227,3 +228,58 @@ def test_a_kill_at_any_instant_loses_nothing_that_was_stored(folder: Path) -> No
     queue.close()
     assert set(stored) <= {*taken, *left}
     assert [int(each) for each in left] == sorted(map(int, left))
+
+
+def test_without_room_for_another_file_nothing_is_written_into_somebody_elses(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = spool(folder, 16 * SMALLEST)
+    queue.append(["x" * (SMALLEST - 100)])
+
+    def full(path: object, *arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:  # a disk without inodes cannot be had between two calls
+        patched.setattr(os, "open", full)
+        with pytest.raises(OSError, match="no space"):
+            queue.append(["y" * 1000])
+    other = (tmp_path / "other").open("w+")  # it is given the number that has become free
+    queue.append(["z"])
+    other.seek(0)
+    assert other.read() == ""
+    other.close()
+    assert drained(queue) == ["x" * (SMALLEST - 100), "z"]
+    queue.close()
+
+
+def test_what_is_left_behind_waits_until_there_is_room_for_it_and_drops_nothing(folder: Path) -> None:
+    first, second = spool(folder, 3000), spool(folder, 3000)
+    first.append(["a" * 2000])
+    second.append(["b" * 2000])
+    first.close()
+    assert second.take_over() == 0
+    assert drained(second) == ["b" * 2000]
+    assert second.take_over() == 1
+    assert drained(second) == ["a" * 2000]
+    second.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_length_that_is_none_is_not_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = spool(folder)
+    queue.append(numbers(0, 4))
+    (file,) = segments(folder)
+    queue.close()
+    with file.open("ab") as damaged:
+        damaged.write(HEAD.pack(2**32 - 1, 0, 1))
+    pread, asked = os.pread, []
+
+    def counted(descriptor: int, length: int, offset: int) -> bytes:
+        asked.append(length)
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    after = spool(folder)
+    assert drained(after) == numbers(0, 4)
+    assert max(asked) < 1000
+    after.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agent.ground import DEADLINE_S, Ground, Kept, running
@@ -301,3 +303,83 @@ def found(requests: list[object]) -> set[float]:
 
 def test_events_are_a_thing_of_their_own() -> None:
     assert Event("1", "a", 0.0).name == "a"
+
+
+async def test_what_cannot_be_written_is_counted_and_holds_up_nothing_beside_it(
+    new: New, kept: Kept, counts: Counter[str]
+) -> None:
+    outlet = await new(flush_s=DEADLINE_S)
+    odd: Any = {"of": object()}
+    receipts = [Receipt() for _ in range(3)]
+    for receipt, batch in zip(
+        receipts, (samples(5), [samples(1, 5)[0]._replace(metadata=odd)], samples(5, 6)), strict=True
+    ):
+        outlet.offer(batch, receipt)
+        receipt.sent()
+    await kept.has(10)
+    outlet.offer(samples(5, 11))
+    await outlet.aclose()
+    assert volumes(kept) == [float(number) for number in range(16) if number != 5]
+    assert counts == Counter(offered=16, failed=1, published=15)
+    assert [each.lost for each in receipts] == [0, 1, 0]
+    assert all(each.is_done for each in receipts)
+
+
+async def test_a_buffer_that_cannot_be_understood_is_said_and_stays(
+    new: New, kept: Kept, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As that of a later version, after a downgrade."""
+    later: Spool[Sample] = Spool(
+        tmp_path / "disk",
+        size=1 << 30,
+        sync="never",
+        encode=lambda sample: [*encoded_sample(sample), "new"] * 2,
+        decode=decoded_sample,
+    )
+    later.open()
+    later.append(samples(3))
+    later.close()
+    outlet = await new()
+    async with asyncio.timeout(DEADLINE_S):
+        while "cannot be read: TypeError" not in caplog.text:  # noqa: ASYNC110 - a log wakes nobody
+            await asyncio.sleep(0.001)
+    await outlet.aclose()
+    assert outlet.waiting == 3
+    assert list((tmp_path / "disk").iterdir())
+    assert kept.samples == []
+
+
+async def test_what_was_stored_before_the_disk_was_full_is_not_stored_again(
+    new: New, kept: Kept, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, calls = Spool.append, []
+
+    def full_at_times(spool: Spool[Sample], items: list[Sample], **more: Any) -> int:
+        calls.append(len(items))
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return append(spool, items, **more)
+
+    monkeypatch.setattr(Spool, "append", full_at_times)
+    outlet = await new(flush_s=DEADLINE_S)
+    outlet.offer(samples(60))
+    await kept.has(60)
+    await outlet.aclose()
+    assert volumes(kept) == [float(number) for number in range(60)]
+    assert counts["failed"] == 0
+
+
+async def test_what_waits_for_room_when_it_closes_is_kept(new: New, kept: Kept, counts: Counter[str]) -> None:
+    outlet = await new(when_full="block", buffer=100, size=1)
+    kept.gate.clear()
+    outlet.offer(samples(40))
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(DEADLINE_S):
+        await outlet.aclose()
+    kept.gate.set()
+    after = await new(flush_s=DEADLINE_S)
+    async with asyncio.timeout(DEADLINE_S):
+        while set(volumes(kept)) != {float(number) for number in range(40)}:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    await after.aclose()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitless.change import (
+    JSON,
     MOVES,
     Difference,
     ExitCode,
@@ -156,3 +157,11 @@ def test_equal_values_have_one_text_and_one_hash() -> None:
     assert len(digest("\ud800")) == 64
     with pytest.raises(ValueError):
         canonical(float("nan"))
+
+
+def test_a_long_value_is_shortened_where_people_read_it_and_whole_for_programs() -> None:
+    many: list[JSON] = [f"process://{number}" for number in range(5000)]
+    difference = Difference("resources", None, many)
+    assert len(str(difference)) < 500
+    assert "characters)" in str(difference)
+    assert difference.to_json()["new"] == many

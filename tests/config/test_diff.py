@@ -71,6 +71,11 @@ def test_names_of_secrets_are_recognised() -> None:
 def test_passwords_in_urls_are_masked() -> None:
     assert shown("amqp://user:pw@host/x and redis://:pw@h") == "amqp://user:***@host/x and redis://:***@h"
     assert shown(["pg://u:p@h"]) == ["pg://u:***@h"]
+    assert (
+        shown("http://host/x?token=t&level=1&api_key=k#f") == "http://host/x?token=***&level=1&api_key=***#f"
+    )
+    assert shown("https://host/x?clientkey=/etc/key.pem") == "https://host/x?clientkey=/etc/key.pem"
+    assert shown("a[?key=image_id].value") == "a[?key=image_id].value"
     assert shown("http://host:80/a@b") == "http://host:80/a@b"
 
 

@@ -48,7 +48,7 @@ def test_content_that_is_no_configuration_is_refused_in_words(
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "nothing.toml") == ": there is no such file"
+    assert refusal(tmp_path / "nothing.toml") == ": does not exist"
     assert refusal(tmp_path / ("x" * 300)).startswith(": cannot be read: File name too long")
     (tmp_path / "loop").symlink_to("loop")
     assert refusal(tmp_path / "loop").startswith(": cannot be read: Too many levels of symbolic links")

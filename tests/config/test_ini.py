@@ -156,5 +156,11 @@ def test_references_that_grow_without_measure_are_refused(tmp_path: Path) -> Non
     lines = [f"a{number} = $a{number + 1} $a{number + 1}" for number in range(19)]
     found = refusal(tmp_path, "[DEFAULT]\n" + "\n".join([*lines, "a19 = x", "my_ip = $a0"]) + "\n")
     assert any("my_ip: its $ references grow to more than 1000 replacements" in line for line in found)
+    lines = [f"a{number} = $a{number + 1}" for number in range(30)]
+    found = refusal(tmp_path, "[DEFAULT]\n" + "\n".join([*lines, "a30 = x", "my_ip = $a0"]) + "\n")
+    assert any("my_ip: its $ references go more than 20 deep; write the value out" in line for line in found)
+    lines = [f"a{number} = {'$long ' * 10}" for number in range(30)]
+    found = refusal(tmp_path, f"[DEFAULT]\nlong = {'x' * 100_000}\n" + "\n".join(lines) + "\n")
+    assert any("the $ references of all values grow to more than 16000" in line for line in found)
     (found,) = refusal(tmp_path, f"[database]\nlong = {'x' * 20_000}\nconnection = {'$long ' * 60}\n")
     assert "database.connection: its $ references grow to more than" in found or "connection: its $" in found

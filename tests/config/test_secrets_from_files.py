@@ -39,7 +39,7 @@ def test_a_secret_is_read_from_the_file_that_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "there is no such file"), ("", "is empty"), ("\n", "is empty")]
+    ("content", "message"), [(None, "does not exist"), ("", "is empty"), ("\n", "is empty")]
 )
 def test_a_secret_file_that_is_no_good_is_refused_by_the_line_that_names_it(
     tmp_path: Path, content: str | None, message: str

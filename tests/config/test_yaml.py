@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,16 @@ def test_settings_are_refused_by_the_line_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(Settings, YamlFile(path))
     assert str(caught.value).startswith(f"{path}:2: workers: expected")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"a: {'9' * 5000}", "a.yaml:1: a number of 5000 digits is not taken"),
+        ('a: 1\nb: "\\ud800"', "a.yaml:2: has half of a surrogate pair"),
+        ('a: 1\n"\\ud800": 2', "a.yaml:2: has half of a surrogate pair"),
+    ],
+)
+def test_what_python_can_hold_or_not_is_no_reason_to_fall_over(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        parse_yaml(text, "a.yaml")

@@ -19,6 +19,11 @@ QUICK = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.2; done"
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.2; done"
 
 
+Task = tuple[str, dict[str, Any], dict[str, Any]]
+"""A module, its parameters, and keywords of the task."""
+CHECKED: dict[str, Any] = {"check_mode": True, "diff": True}
+
+
 class Playbooks:
     """Runs tasks on this machine; `results` are theirs, in order."""
 
@@ -28,8 +33,8 @@ class Playbooks:
         place.mkdir(parents=True)
         (place / "containers").symlink_to(ROOT / "ansible")
 
-    def run(self, *tasks: tuple[str, dict[str, Any]], words: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-        """The results of all tasks; a failed one does not end the play."""
+    def run(self, *tasks: Task) -> list[dict[str, Any]]:
+        """The results of all tasks; a failed one does not end the play. One playbook, because each takes seconds to start."""
         common = {
             "engine": self.engine.address,
             "state_dir": str(self.folder / "state"),
@@ -47,8 +52,9 @@ class Playbooks:
                         f"hitless.containers.{module}": {**common, **params},
                         "ignore_errors": True,
                         "register": f"r{number}",
+                        **keywords,
                     }
-                    for number, (module, params) in enumerate(tasks)
+                    for number, (module, params, keywords) in enumerate(tasks)
                 ),
                 {
                     "ansible.builtin.copy": {"content": told, "dest": str(results), "mode": "0600"},
@@ -68,7 +74,7 @@ class Playbooks:
             "LC_ALL": "C.UTF-8",
         }
         done = subprocess.run(
-            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", str(book), *words],
+            [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", str(book)],
             capture_output=True, text=True, timeout=280, env=environ, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done
@@ -81,31 +87,30 @@ def playbooks(docker: PrivateEngine, tmp_path: Path) -> Playbooks:
     return Playbooks(tmp_path, docker)
 
 
-def test_stop_is_idempotent_and_check_mode_changes_nothing(playbooks: Playbooks, name: str) -> None:
+def test_stop_is_idempotent_checks_without_a_change_and_fails_where_work_was_cut(
+    playbooks: Playbooks, name: str
+) -> None:
     engine = playbooks.engine
     engine.run(name, "sh", "-c", QUICK)
     engine.await_log(name, "ready")
-    stop = ("stop", {"name": [name, f"{name}-nobody"], "wait": "30s"})
-    (checked,) = playbooks.run(stop, words=("--check", "--diff"))
+    stubborn = f"{name}-stubborn"
+    engine.run(stubborn, "sh", "-c", STUBBORN)
+    engine.await_log(stubborn, "ready")
+    stop = {"name": [name, f"{name}-nobody"], "wait": "30s"}
+    cuts = {"name": [stubborn], "steps": ["SIGTERM 1s"]}
+    checked, first, second, cut = playbooks.run(
+        ("stop", stop, CHECKED), ("stop", stop, {}), ("stop", stop, {}), ("stop", cuts, {})
+    )
     assert checked["changed"], checked
     assert checked["diff"] == {"before": {name: "running"}, "after": {name: "exited"}}
-    assert engine.state(name) == "running"
-    first, second = playbooks.run(stop, stop)
+    # It still ran after the check: a stop of what does not run is no change, and not "clean".
     assert (first["changed"], first["containers"][0]["outcome"]) == (True, "clean")
     assert not second["changed"]
     assert not second["failed"]
-    engine.remove(name)
-
-
-def test_a_stop_that_cuts_work_fails_the_task_and_says_why(playbooks: Playbooks, name: str) -> None:
-    engine = playbooks.engine
-    engine.run(name, "sh", "-c", STUBBORN)
-    engine.await_log(name, "ready")
-    (task,) = playbooks.run(("stop", {"name": [name], "steps": ["SIGTERM 1s"]}))
-    assert task["failed"]
-    assert "did not end within 1 s and was killed" in task["msg"]
-    assert task["containers"][0]["outcome"] == "forced"
-    engine.remove(name)
+    assert cut["failed"]
+    assert "did not end within 1 s and was killed" in cut["msg"]
+    assert cut["containers"][0]["outcome"] == "forced"
+    engine.remove(name, stubborn)
 
 
 def test_recreate_replaces_once_and_a_broken_image_brings_the_old_one_back(
@@ -117,29 +122,22 @@ def test_recreate_replaces_once_and_a_broken_image_brings_the_old_one_back(
     engine.run(name, "sh", "-c", QUICK)
     engine.await_log(name, "ready")
     was = engine.inspect(name)["Id"]
-    good = ("recreate", {"name": [name], "image": "ansible:good", "settle": "1s"})
-    (checked,) = playbooks.run(good, words=("--check", "--diff"))
+    good = {"name": [name], "image": "ansible:good", "settle": "1s"}
+    missing = {"name": [name], "image": "ansible:nine"}
+    alternate = {"env": ["PORT=8081", "PORT=8082"]}
+    anew = {**good, "force": True, "keep_addresses": False, "alternate": alternate}
+    checked, first, second, bad, forced = playbooks.run(
+        ("recreate", good, CHECKED),
+        ("recreate", good, {}),
+        ("recreate", good, {}),
+        ("recreate", missing, {}),
+        ("recreate", anew, {}),
+    )
     assert checked["changed"], checked
     assert checked["diff"]["before"] != checked["diff"]["after"]
-    assert engine.inspect(name)["Id"] == was
-    first, second = playbooks.run(good, good)
+    # The check has replaced nothing: else the first would find nothing to do.
     assert (first["changed"], second["changed"]) == (True, False), (first, second)
-    now = engine.inspect(name)["Id"]
-    assert now != was
-    bad, forced = playbooks.run(
-        ("recreate", {"name": [name], "image": "ansible:nine"}),
-        (
-            "recreate",
-            {
-                "name": [name],
-                "image": "ansible:good",
-                "settle": "1s",
-                "force": True,
-                "keep_addresses": False,
-                "alternate": {"env": ["PORT=8081", "PORT=8082"]},
-            },
-        ),
-    )
+    assert first["containers"][0]["id"] != was
     assert bad["failed"]
     assert "no such image" in bad["msg"]
     assert forced["changed"], forced

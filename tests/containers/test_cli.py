@@ -124,20 +124,21 @@ def test_a_stop_can_be_extended_and_cancelled_from_another_terminal_and_not_doub
 ) -> None:
     engine = operator.engine
     slow = up(engine, made, name, STUBBORN, "--restart", "always")
+    idle = up(engine, made, f"{name[:-1]}-idle", QUICK)  # comes before it
     process = operator.begin("stop", slow, "--wait", "100s")
     try:
         assert process.stdout is not None
         for line in process.stdout:
             if "SIGTERM sent" in line:
                 break
-        more = operator.run("extend", slow, "--by", "10m", "--json")
-        assert more.code == 0, more
-        assert more.first["remaining_s"] > 600
+        more = operator.run("extend", idle, slow, "--by", "10m", "--json")
+        assert (more.code, f"nobody is stopping {idle}" in more.err) == (6, True), more
+        assert more.first["remaining_s"] > 600, "that one is not being stopped keeps no other from its time"
         second = operator.run("stop", slow, "--json")
         assert (second.code, second.first["reason"]) == (5, "in_progress")
         third = operator.run("recreate", slow, "--json")
         assert (third.code, third.first["reason"]) == (5, "in_progress")
-        assert operator.run("cancel", slow).code == 0
+        assert operator.run("cancel", "--all").code == 0
         out, err = process.communicate(timeout=60)
         assert process.returncode == 3, (out, err)
         assert "refused (cancelled)" in err

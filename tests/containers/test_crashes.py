@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(1800)]
 
 SERVES = "trap 'sleep 0.5; exit 0' TERM; echo serving; while :; do sleep 0.1; done"
 WAYS = {
-    "recreate": ("recreate", "--settle", "0.3s"),
+    # Who died between the note and the signal has a container that never ends: it is waited for as long as this.
+    "recreate": ("recreate", "--settle", "0.3s", "--wait", "10s"),
     "upgrade, new first": ("upgrade", "--image", "crash:two", "--force", "--new-first", "--settle", "0.3s"),
     "upgrade that fails": ("upgrade", "--image", "crash:broken", "--settle", "2s"),
     "restart": ("restart", "--settle", "0.3s"),

@@ -98,6 +98,9 @@ def test_new_first_is_for_those_that_can_be_reached_and_do_not_share() -> None:
     assert "host's network" in decided(networked(NetworkMode="host"), **BALANCER).why
     volume = {"Type": "volume", "Name": "v", "Destination": "/data", "RW": True}
     assert "both would write to /data" in decided(networked(Mounts=[volume]), **BALANCER).why
+    assert (
+        "both would write to /data" in decided(networked(Mounts=[{**volume, "Type": "bind"}]), **BALANCER).why
+    )
     assert decided(networked(Mounts=[{**volume, "RW": False}]), **BALANCER).new_first
     assert decided(networked(Mounts=[volume]), order="new_first").new_first, "who asks for it knows"
     assert not decided(networked(), order="old_first", **BALANCER).new_first

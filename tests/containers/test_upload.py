@@ -155,7 +155,7 @@ def test_an_upload_is_whole_although_its_service_is_reloaded_and_drained_from_in
         inside = f"{sys.executable} -m hitless stop web"
         return operator.run("stop", name, "--drain-inside", inside, "--drain-timeout", "3m", "--json")
 
-    ending, said = uploaded(url, 20, reload_and_stop)
+    ending, said = uploaded(url, 12, reload_and_stop)
     assert ending.reason == "complete", ending
     assert said.code == 0, said
     assert said.first["outcome"] == "clean"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.notify.notices import PATIENCE_S, Box, notice, opened
 
-from hitless.change import Deadline
-from hitless.notify import Outbox, Retries, SinkFailed
+from hitless.change import Deadline, Events
+from hitless.notify import Notifier, Outbox, Retries, SinkFailed
 
 Make = Callable[..., Outbox]
 
@@ -120,3 +120,35 @@ def test_a_sink_that_exits_costs_its_notice_and_not_those_that_follow(outbox: Ma
     assert box.take().change == 2
     out.close(Deadline.after(PATIENCE_S))
     assert (out.counts.delivered, out.counts.failed) == (1, 1)
+
+
+class Hanging(Box):
+    """Its `send` ends when it is broken off."""
+
+    def interrupt(self) -> None:
+        self.troubles[:] = [SinkFailed("was broken off")]
+        self.open.set()
+
+
+def test_a_sink_that_is_still_at_work_at_the_deadline_is_broken_off_and_counted(outbox: Make) -> None:
+    box = Hanging()
+    out = outbox(box)
+    out.put(notice(1))
+    assert box.busy.wait(PATIENCE_S)
+    out.close(Deadline.after(0.01))
+    assert (out.counts.failed, out.counts.waiting, out.counts.trouble) == (1, 0, "was broken off")
+
+
+def test_at_the_end_a_sink_that_hangs_does_not_take_the_time_of_one_that_pauses() -> None:
+    hangs = Box()
+    pauses = Box(retries=Retries(attempts=2, first_s=3600.0), troubles=[SinkFailed("is down")])
+    pauses.open.set()
+    events = Events()
+    notifier = Notifier(events, [hangs, pauses], service="volumes")
+    for _ in range(2):
+        events.emit("change.started", kind="reload", from_generation=1, to_generation=2)
+    assert hangs.busy.wait(PATIENCE_S)
+    assert pauses.busy.wait(PATIENCE_S)
+    notifier.close(3.0)
+    assert (notifier.counts[1][1].delivered, notifier.counts[1][1].dropped) == (1, 0)
+    hangs.open.set()

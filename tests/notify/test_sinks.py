@@ -18,7 +18,8 @@ import pytest
 from pydantic import SecretStr
 from tests.notify.notices import PATIENCE_S, notice
 
-from hitless.notify import AmqpSink, CommandSink, LogSink, Phase, Retries, SinkFailed, WebhookSink
+from hitless.change import Deadline
+from hitless.notify import AmqpSink, CommandSink, LogSink, Outbox, Phase, Retries, SinkFailed, WebhookSink
 
 SAID = {
     "event_type": "service.reload.start",
@@ -65,6 +66,20 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path)
         ).send(notice())
     reader.join(PATIENCE_S)
     assert ended == [b"begun\n"]
+
+
+def test_a_command_that_still_runs_when_the_outbox_closes_is_killed(tmp_path: Path) -> None:
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    sink = CommandSink(command=["sh", "-c", f"exec 3> {fifo}; echo begun >&3; sleep 1000"], timeout_s=1000.0)
+    out = Outbox(sink)
+    out.put(notice())
+    with fifo.open() as held:
+        assert held.readline() == "begun\n"
+        out.close(Deadline.after(0.01))
+        assert held.read() == "", "nobody has it open any more"
+    assert (out.counts.failed, out.counts.waiting) == (1, 0)
+    sink.interrupt()  # nothing runs
 
 
 class Hook:

@@ -338,7 +338,7 @@ def key_given_twice(site: Ground) -> None:
     site.rewrite(lambda text: "threads = 2\nthreads = 3\n" + text)
 
 
-@case("configuration_invalid", "{folder}/hitless.toml: there is no such file", code=INVALID)
+@case("configuration_invalid", "{folder}/hitless.toml: does not exist", code=INVALID)
 def deleted_configuration(site: Ground) -> None:
     site.service.config.unlink()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ KEEP = {"kind": "command", "command": ["sh", "-c", "cat >> told"], "timeout": "6
 FAIL = {"kind": "command", "command": ["sh", "-c", "exit 3"], "timeout": "60s"}
 HANG = {
     "kind": "command",
-    "command": [sys.executable, "-c", "import time; time.sleep(600)"],
+    "command": ["sh", "-c", "echo $$ >> hangs; exec sleep 600"],
     "timeout": "600s",
 }
 
@@ -90,6 +89,11 @@ def test_every_change_of_a_service_is_told_and_no_sink_is_waited_for(tmp_path: P
     assert others[:2] == ["service.scale.start", "service.scale.end"]
     assert others[-2:] == ["service.rollback.start", "service.rollback.end"]
     assert kinds(tmp_path)[-2:] == ["reload.start", "reload.end"], "the old sinks are told of their end"
+    hung = [int(line) for line in (tmp_path / "hangs").read_text().splitlines()]
+    assert len(hung) >= 2, "one before the upgrade, and one after"
+    wait_for(
+        lambda: not any(Path(f"/proc/{pid}").exists() for pid in hung), 60, what="no command that is left"
+    )
 
 
 def test_sinks_that_cannot_be_are_refused_with_their_line(tmp_path: Path) -> None:
@@ -99,4 +103,10 @@ def test_sinks_that_cannot_be_are_refused_with_their_line(tmp_path: Path) -> Non
         told = service.command("reload")
         assert told.code == 2
         assert "notify[0].url: expected a URL such as" in told.err
+        service.configure(notify=[{"kind": "command", "command": ["true"], "attemps": 2, "topics": "x"}])
+        told = service.command("reload")
+        assert "notify[0].attemps: unknown key; did you mean attempts?" in told.err
+        assert "notify[0].topics: unknown key\n" in told.err, "a key of another kind is not meant"
+        service.configure(notify=[{"kind": "webhook"}])
+        assert "notify[0].url: is required" in service.command("reload").err
         assert "hush" not in told.err

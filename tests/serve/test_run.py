@@ -111,6 +111,13 @@ class Port:
         self.sock.close()
 """
 
+CANNOT_BUILD = """
+@runtime.resource
+class Worse:
+    def __init__(self, port: Port):
+        raise OSError("a bad deployment")
+"""
+
 
 @dataclass
 class Run(Service):
@@ -249,15 +256,48 @@ def test_what_only_one_process_can_have_is_given_up_before_the_next_one_starts(t
         assert [each["what"] for each in service.notes] == ["begun", "ended", "begun"]
         socket.create_connection(("127.0.0.1", port), 20).close()
 
-        # A change that fails: whoever was stopped for it is started again, with the settings that it had.
+        # A change that fails late: whoever was stopped for it is started again, with the settings that it had.
         with (tmp_path / "program.py").open("a") as file:
-            file.write("\nasync def main():\n    raise RuntimeError('a bad deployment')\n")
+            file.write(CANNOT_BUILD)
         outcome = tell(service, "reload")["outcome"]
         assert (outcome["status"], outcome["generation"]) == ("rejected", 2), outcome
-        assert "the program ended before it was ready: RuntimeError: a bad deployment" in outcome["message"]
+        assert "Worse could not be built: OSError: a bad deployment" in outcome["message"]
         again = service.await_notes("begun", 3)
         assert (again["slots"], again["pid"] not in (first, second)) == (2, True)
         socket.create_connection(("127.0.0.1", port), 20).close()
+
+
+@pytest.mark.parametrize("text", [COROUTINE, THREAD], ids=["coroutine", "thread"])
+def test_nothing_is_given_up_for_a_program_that_refuses_its_settings_or_ends_before(
+    tmp_path: Path, text: str
+) -> None:
+    port = free_port()
+    write_settings(tmp_path, port=port)
+    with program(tmp_path, EXCLUSIVE + text) as service:
+        service.await_notes("begun", 1)
+        good = (tmp_path / "program.py").read_text()
+
+        def refused(code: str) -> str:
+            (tmp_path / "program.py").write_text(code)
+            outcome = tell(service, "reload")["outcome"]
+            assert (outcome["status"], outcome["generation"]) == ("rejected", 1), outcome
+            return str(outcome["message"])
+
+        needs_more = good.replace("port: int = 0", "port: int = 0; queue: str")
+        assert "shop.toml: queue: is required" in refused(needs_more)
+        assert "a bad deployment" in refused(
+            f"{good}\ndef main():\n    raise RuntimeError('a bad deployment')\n"
+        )
+        unknown = f"{good}\n@runtime.resource\ndef one(it: Annotated[object, Needs('two')]): ...\n"
+        assert "two" in refused(unknown.replace("Reload,", "Needs, Reload,"))
+        assert [each["what"] for each in service.notes] == ["begun"], "the old program has gone on"
+        socket.create_connection(("127.0.0.1", port), 20).close()
+        write_settings(tmp_path, port=port, queue="q")
+        (tmp_path / "program.py").write_text(needs_more)
+        outcome = tell(service, "reload")["outcome"]
+        assert outcome["status"] == "applied", outcome
+        service.await_notes("begun", 2)
+        assert [each["what"] for each in service.notes] == ["begun", "ended", "begun"]
 
 
 def test_a_program_that_dies_or_ends_is_started_again(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hitless.agent.settings import AgentSettings
+from hitless.change.threads import in_thread
 from hitless.config import Watcher
 from hitless.control import ControlClient, ControlError, socket_path
-from hitless.live.threads import in_thread
 
 log = logging.getLogger(__name__)
 

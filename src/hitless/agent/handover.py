@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from hitless.live.threads import in_thread
+from hitless.change.threads import in_thread
 
 FRESH_S: Final = 60.0
 """Due times that were left longer ago than this are those of a service that had been stopped."""

@@ -74,7 +74,7 @@ async def program() -> None:
     Raises:
         StartFailed, ConfigError, GroupError: it cannot begin.
     """
-    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    _log()
     asked = json.loads(os.environ[VARIABLE])
     config, allow_writable = asked["config"], asked["allow_writable"]
     settings = read_settings(config, allow_writable=allow_writable)
@@ -138,7 +138,7 @@ def run(settings: AgentSettings, config: str, *, allow_writable: bool = False) -
         ControlError: the control socket cannot be had.
         GroupError: the group cannot be joined.
     """
-    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    _log()
     early: list[int] = []
     # Until the agent listens to it, the signal must not end the process: it is answered when the start is done.
     signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
@@ -220,6 +220,12 @@ def state_directory(settings: AgentSettings) -> Path:
         return Path("/var/lib/hitless") / settings.name
     home = os.environ.get("XDG_STATE_HOME")
     return (Path(home) if home else Path.home() / ".local" / "state") / "hitless" / settings.name
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format=FORMAT)
+    # It tells of every change of every file beside those that are watched: where samples and this log are, several times a second.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 
 def keep_ticks_prompt() -> None:

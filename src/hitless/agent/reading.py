@@ -264,6 +264,8 @@ def _valid(model: type[BaseModel], file: _File) -> BaseModel:
     try:
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":  # text that cannot be written was refused before
+            raise ConfigError([Problem(file.name, "", "is nested too deeply")]) from None
         raise ConfigError(complaints(error, model, data, lambda path: str(file.place(path)))) from None
 
 

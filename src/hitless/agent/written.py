@@ -17,6 +17,10 @@ LIBERTY_INTERVAL_S: Final = 600
 """What a source of the combined file has if it does not say one."""
 
 
+LONGEST_S: Final = 100 * 366 * 24 * 3600
+"""A century: what is meant is shorter, and what is longer does not fit where it is stored."""
+
+
 def _filter(patterns: tuple[str, ...]) -> tuple[str, ...]:
     if (complaint := complaint_of(patterns)) is not None:
         raise ValueError(complaint)
@@ -39,7 +43,7 @@ def _url(text: str) -> str:
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[str, ...], AfterValidator(_filter)]
 Texts = tuple[Name, ...]
-Interval = Annotated[int, Field(gt=0)]
+Interval = Annotated[int, Field(gt=0, le=LONGEST_S)]
 Positive = Annotated[Seconds, Field(gt=0)]
 Url = Annotated[str, AfterValidator(_url)]
 

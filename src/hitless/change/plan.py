@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from hitless.change.wire import JSON
+
+SHOWN_LIMIT: Final = 300
+"""Of a value, in characters: a list of thousands of resources says no more in whole. `to_json` has all of it."""
 
 Kind = Literal["start", "reload", "scale", "rollback", "upgrade", "stop", "restart", "recreate"]
 How = Literal["live", "new generation"]
@@ -92,4 +95,7 @@ class Plan:
 
 
 def _shown(value: JSON) -> str:
-    return "(not set)" if value is None else json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return "(not set)"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]}… ({len(text)} characters)"

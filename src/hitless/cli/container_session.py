@@ -14,7 +14,7 @@ import typer
 
 from hitless.change import Events, ExitCode, JournalUnwritable
 from hitless.cli.container_options import Options
-from hitless.cli.container_view import View
+from hitless.cli.container_view import View, plain, unheard
 from hitless.cli.output import console, errors
 from hitless.config import ConfigError, Flags, load
 from hitless.containers import (
@@ -68,13 +68,13 @@ def run(work: Callable[[], Coroutine[Any, Any, int]]) -> None:
     try:
         code = asyncio.run(work())
     except (ContainersError, ControlError) as error:
-        errors().print(f"hitless: {error}", markup=False)
+        errors().print(f"hitless: {plain(str(error))}", markup=False)
         raise typer.Exit(int(error.exit_code)) from error
     except ConfigError as error:
-        errors().print(str(error), markup=False)
+        errors().print(plain(str(error)), markup=False)
         raise typer.Exit(int(ExitCode.INVALID)) from error
     except JournalUnwritable as error:
-        errors().print(f"hitless: {error}", markup=False)
+        errors().print(f"hitless: {plain(str(error))}", markup=False)
         raise typer.Exit(int(ExitCode.FAILED)) from error
     if code:
         raise typer.Exit(code)
@@ -110,18 +110,22 @@ def _balancer(name: str, table: Mapping[str, object]) -> Balancer:
 
 
 def _tell(message: str) -> None:
-    errors().print(message, markup=False)
+    with unheard():
+        errors().print(plain(message), markup=False)
 
 
 def _interruptible(fleet: Fleet) -> Callable[[], None]:
-    """Ctrl-C and SIGTERM cancel: containers are left as they are, and nothing is killed. Returns what ends that."""
+    """Ctrl-C, SIGTERM and the end of a terminal cancel: containers are left as they are, and nothing is killed. Returns what ends
+    that."""
     loop = asyncio.get_running_loop()
 
     def cancel() -> None:
-        errors().print("cancelling: no further signal is sent, nothing is killed")
         fleet.cancel()
+        _tell("cancelling: no further signal is sent, nothing is killed")
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, cancel)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -11,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
+from rich.markup import escape as marked
 from rich.table import Table
 
 from hitless.change import Event
 
 if TYPE_CHECKING:
-    from hitless.containers import ChangeOutcome, Finding, Record, StopOutcome, Target
+    from hitless.containers import ChangeOutcome, Finding, Record, StopOutcome, Target, Unclear
 
+CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+"""What a container writes must not move the cursor, or rename the window, of whoever reads it."""
 COLOURS: Final = {
     "clean": "green",
     "already_stopped": "green",
@@ -27,6 +32,26 @@ COLOURS: Final = {
     "refused": "yellow",
 }
 REFRESH_HZ: Final = 4
+
+
+def plain(text: str) -> str:
+    """The text, its control characters made visible."""
+    return text.translate(CONTROLS)
+
+
+def escape(text: str) -> str:
+    """Somebody else's text between our own markup."""
+    return marked(plain(text))
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """While something is printed: that nobody reads it any more (`| head`, a terminal that was closed) ends no stop half-way."""
+    try:
+        yield
+    except (OSError, SystemExit):  # rich exits where a pipe is broken
+        with open(os.devnull, "w") as nowhere, suppress(OSError, ValueError):
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @dataclass(slots=True)
@@ -57,7 +82,8 @@ class View:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.stop()
+            with unheard():
+                self._live.stop()
 
     def tell(self, event: Event) -> None:
         """A subscriber of Events."""
@@ -83,7 +109,8 @@ class View:
                 line.phase, line.until = str(message), None
         if self._live is None and line.phase:
             within = "" if line.until is None else f", at most {line.until - now:.0f} s"
-            self._console.print(f"{escape(name)}: {escape(line.phase)}{within}")
+            with unheard():
+                self._console.print(f"{escape(name)}: {escape(line.phase)}{within}")
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False)
@@ -100,7 +127,7 @@ def print_change(console: Console, outcome: ChangeOutcome) -> None:
     colour = "green" if outcome.is_clean else "red"
     console.print(f"[bold {colour}]{word}[/] {escape(outcome.message)}")
     for line in outcome.log:
-        console.print(f"  | {line}", markup=False, style="dim")
+        console.print(f"  | {plain(line)}", markup=False, style="dim")
     if outcome.stop is not None and not outcome.stop.is_clean:
         print_stop(console, outcome.stop)
 
@@ -123,7 +150,7 @@ def print_stop(console: Console, outcome: StopOutcome) -> None:
     for note in outcome.notes:
         console.print(f"  {escape(note)}")
     for line in outcome.log:
-        console.print(f"  | {line}", markup=False, style="dim")
+        console.print(f"  | {plain(line)}", markup=False, style="dim")
 
 
 def print_records(console: Console, rows: Sequence[Record]) -> None:
@@ -145,7 +172,7 @@ def print_records(console: Console, rows: Sequence[Record]) -> None:
     console.print(table)
     for row in rows:
         if row.reason:
-            console.print(f"  {row.message}", markup=False)
+            console.print(f"  {plain(row.message)}", markup=False)
 
 
 def print_findings(console: Console, findings: Sequence[Finding], examined: int) -> None:
@@ -156,27 +183,40 @@ def print_findings(console: Console, findings: Sequence[Finding], examined: int)
         )
         console.print(f"  {escape(finding.remedy)}")
     sick = len({finding.container for finding in findings})
-    console.print(f"{examined} containers examined, {sick} of them will be cut when they are stopped")
+    noun = "container" if examined == 1 else "containers"
+    console.print(f"{examined} {noun} examined, {sick} of them will be cut when they are stopped")
 
 
-def table_of(targets: Sequence[Target]) -> Table:
+def table_of(looked: Sequence[Target | Unclear]) -> Table:
     """The containers and how each would be stopped."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("container", "state", "image", "restart", "stop"):
         table.add_column(column, overflow="fold")
-    for target in targets:
-        container = target.container
+    for each in looked:
+        container = each.container
         cells = (container.name, container.state, container.image, str(container.policy))
-        table.add_row(*(escape(cell) for cell in cells), escape(str(target.parameters.sequence)))
+        table.add_row(*(escape(cell) for cell in cells), _stop_of(each))
     return table
 
 
-def explained(target: Target) -> Group:
+def _stop_of(looked: Target | Unclear) -> str:
+    from hitless.containers import Unclear
+
+    if isinstance(looked, Unclear):
+        return f"[red]refused: {escape(looked.message)}[/]"
+    return escape(str(looked.parameters.sequence))
+
+
+def explained(looked: Target | Unclear) -> Group:
     """What applies to one container, and why."""
+    from hitless.containers import Unclear
+
+    head = f"[bold]{escape(looked.name)}[/]: {_stop_of(looked)}"
+    if isinstance(looked, Unclear):
+        return Group(head)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("parameter", "value", "from"):
         table.add_column(column, overflow="fold")
-    for row in target.parameters.rows():
+    for row in looked.parameters.rows():
         table.add_row(*(escape(cell) for cell in row))
-    head = f"[bold]{escape(target.name)}[/]: {escape(str(target.parameters.sequence))}"
     return Group(head, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +17,14 @@ from hitless.cli.container_view import (
     print_outcome,
     print_records,
     table_of,
+    unheard,
 )
 from hitless.cli.output import console, errors, print_json
 from hitless.config.units import parse_seconds
 
 if TYPE_CHECKING:
     from hitless.cli.container_session import Session
-    from hitless.containers import ChangeOutcome, StopOutcome, Target
+    from hitless.containers import ChangeOutcome, StopOutcome, Target, Unclear
 
     Outcomes = Sequence[StopOutcome | ChangeOutcome]
     Act = Callable[[Session, list[Target]], Awaitable[Outcomes]]
@@ -80,13 +82,13 @@ def ps(
 
     async def work() -> int:
         async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
-            targets = await opened.targets()
+            looked = await opened.host.looked(opened.asked.selection)
             if explain:
-                _explain(targets, as_json=options.as_json)
+                _explain(looked, as_json=options.as_json)
             elif options.as_json:
-                print_json({"containers": [_row(target) for target in targets]})
+                print_json({"containers": [_row(each) for each in looked]})
             else:
-                console().print(table_of(targets))
+                console().print(table_of(looked))
         return 0
 
     run(work)
@@ -200,7 +202,7 @@ def doctor(
 ) -> None:
     """Find containers that will be killed rather than stopped; exit 1 if there are any. All that run if none is named."""
     from hitless.cli.container_session import Asked, run, session
-    from hitless.containers import Selection, examined
+    from hitless.containers import Selection, Unclear, examined, unclear
     from hitless.containers.units import DIRECTORIES
 
     named = Selection(options.names, options.labels)
@@ -210,16 +212,20 @@ def doctor(
     async def work() -> int:
         async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
             dialect = opened.engine.dialect
-            targets = await opened.targets()
+            looked = await opened.host.looked(opened.asked.selection)
             findings = [
                 finding
-                for target in targets
-                for finding in examined(target.container, target.parameters, dialect, directories)
+                for each in looked
+                for finding in (
+                    [unclear(each.name, each.message)]
+                    if isinstance(each, Unclear)
+                    else examined(each.container, each.parameters, dialect, directories)
+                )
             ]
         if options.as_json:
-            print_json({"examined": len(targets), "findings": [each.to_json() for each in findings]})
+            print_json({"examined": len(looked), "findings": [each.to_json() for each in findings]})
         else:
-            print_findings(console(), findings, len(targets))
+            print_findings(console(), findings, len(looked))
         return int(ExitCode.FAILED if findings else ExitCode.DONE)
 
     run(work)
@@ -300,22 +306,32 @@ def _tell(options: Options, method: str, params: dict[str, Any], sentence: str) 
     async def work() -> int:
         chosen.check()
         answers: list[Any] = []
+        missed: list[ControlError | NoSuchStop] = []
         async with session(Asked(options, chosen, is_quiet=True), recovers=False) as opened:
-            for target in await opened.targets():
+            for looked in await opened.host.looked(chosen):
                 try:
-                    with ControlClient(desk_path(opened.fleet.intents.key(target.name))) as other:
+                    with ControlClient(desk_path(opened.fleet.intents.key(looked.name))) as other:
                         answers.append(other.call(method, params))
                 except ControlError as error:
-                    if error.exit_code is not ExitCode.NOBODY:
-                        raise
-                    raise NoSuchStop(
-                        f"nobody is stopping {target.name} just now; see: hitless containers ps"
-                    ) from None
+                    is_idle = error.exit_code is ExitCode.NOBODY
+                    idle = NoSuchStop(
+                        f"nobody is stopping {looked.name} just now; see: hitless containers ps"
+                    )
+                    missed.append(idle if is_idle else error)
         if options.as_json:
             print_json({"containers": answers})
         else:
             for answer in answers:
                 console().print(sentence.format(**answer), markup=False)
+        # Of "all", or of those with a label, only those that are being stopped are meant.
+        is_wide = bool(answers) and not options.names
+        said = [each for each in missed if not (is_wide and isinstance(each, NoSuchStop))]
+        for each in said[:-1]:
+            errors().print(f"hitless: {each}", markup=False)
+        if not answers and not said:
+            raise NoSuchStop("no container is being stopped just now")
+        if said:
+            raise said[-1]
         return 0
 
     run(work)
@@ -325,42 +341,49 @@ def _told(outcomes: Outcomes, *, as_json: bool) -> int:
     from hitless.containers import worst
 
     if as_json:
-        print_json({"containers": [outcome.to_json() for outcome in outcomes]})
-    else:
-        for outcome in outcomes:
+        with unheard():
+            print_json({"containers": [outcome.to_json() for outcome in outcomes]})
+            sys.stdout.flush()
+    for outcome in () if as_json else outcomes:
+        with unheard():
             print_outcome(console() if outcome.is_clean else errors(), outcome)
     if not outcomes and not as_json:
         console().print("nothing to do: no container fits")
     return int(worst([outcome.exit for outcome in outcomes]))
 
 
-def _explain(targets: list[Target], *, as_json: bool) -> None:
+def _explain(looked: Sequence[Target | Unclear], *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "containers": [
-                    {
-                        "container": target.name,
-                        "parameters": [row._asdict() for row in target.parameters.rows()],
-                    }
-                    for target in targets
-                ]
-            }
-        )
+        print_json({"containers": [_why(each) for each in looked]})
         return
-    for target in targets:
-        console().print(explained(target))
+    for each in looked:
+        console().print(explained(each))
 
 
-def _row(target: Target) -> dict[str, Any]:
-    container = target.container
+def _why(looked: Target | Unclear) -> dict[str, Any]:
+    from hitless.containers import Unclear
+
+    if isinstance(looked, Unclear):
+        return {"container": looked.name, "parameters": [], "invalid": looked.message}
+    return {
+        "container": looked.name,
+        "parameters": [row._asdict() for row in looked.parameters.rows()],
+        "invalid": None,
+    }
+
+
+def _row(looked: Target | Unclear) -> dict[str, Any]:
+    from hitless.containers import Unclear
+
+    container = looked.container
     return {
         "container": container.name,
         "id": container.id,
         "state": container.state,
         "image": container.image,
         "restart_policy": str(container.policy),
-        "stop": str(target.parameters.sequence),
+        "stop": None if isinstance(looked, Unclear) else str(looked.parameters.sequence),
+        "invalid": looked.message if isinstance(looked, Unclear) else None,
     }
 
 

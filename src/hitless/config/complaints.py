@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -55,7 +55,7 @@ def complaints(
     """One problem for each key that the model refuses, in the order of the lines that they stand on."""
     found: dict[KeyPath, Problem] = {}
     for details in error.errors(include_url=False):
-        path = _path(details, data)
+        path = _path(details, model, data)
         problem = Problem(where(path), dotted(path), _message(details, model, path, data))
         if path in found:
             # A value that may be one of several types is refused once by each of them.
@@ -66,14 +66,19 @@ def complaints(
     return sorted((problem for path, problem in found.items() if path not in above), key=_place)
 
 
-def _path(details: ErrorDetails, data: Data) -> KeyPath:
-    """The key that an error is about. Its location also names members of unions, which no file holds."""
+def _path(details: ErrorDetails, model: type[BaseModel], data: Data) -> KeyPath:
+    """The key that an error is about. Its location also names members of unions, which no file holds, though a key may be
+    called like one.
+    """
     path: KeyPath = ()
     value: Any = data
+    reached: list[Any] = [model]
     location = details["loc"]
     for index, part in enumerate(location):
-        if has(value, part):
-            path, value = (*path, part), value[part]
+        if any(_is_union(each) for each in reached):
+            reached = list(_members(reached))
+        elif has(value, part):
+            path, value, (reached, _) = (*path, part), value[part], _below(reached, part)
         elif details["type"] == "missing" and index == len(location) - 1:
             path = (*path, part)
     return path
@@ -81,9 +86,9 @@ def _path(details: ErrorDetails, data: Data) -> KeyPath:
 
 def _message(details: ErrorDetails, model: type[BaseModel], path: KeyPath, data: Data) -> str:
     if details["type"] == "missing":
-        return f"is required{_description(model, path)}"
+        return f"is required{_description(model, path, data)}"
     if details["type"] == "extra_forbidden":
-        return f"unknown key{_hint(model, path)}"
+        return f"unknown key{_hint(model, path, data)}"
     return f"{_expectation(details)}{_found(at(data, path), model, path)}"
 
 
@@ -101,17 +106,16 @@ def _number(bound: Any) -> Any:
     return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
-def _description(model: type[BaseModel], path: KeyPath) -> str:
+def _description(model: type[BaseModel], path: KeyPath, data: Data) -> str:
     *above, name = path
-    table = model_at(model, tuple(above))
-    info = table.model_fields.get(str(name)) if table else None
-    return f" ({info.description})" if info and info.description else ""
+    found = (table.model_fields.get(str(name)) for table in _tables(model, tuple(above), data))
+    return next((f" ({info.description})" for info in found if info and info.description), "")
 
 
-def _hint(model: type[BaseModel], path: KeyPath) -> str:
+def _hint(model: type[BaseModel], path: KeyPath, data: Data) -> str:
     *above, name = path
-    table = model_at(model, tuple(above))
-    if table and (close := get_close_matches(str(name), table.model_fields, n=1)):
+    known = [field for table in _tables(model, tuple(above), data) for field in table.model_fields]
+    if close := get_close_matches(str(name), known, n=1):
         return f"; did you mean {close[0]}?"
     elsewhere = [".".join(known) for known in settings_of(model) if known[-1] == name]
     if str(name) in elsewhere:
@@ -120,7 +124,7 @@ def _hint(model: type[BaseModel], path: KeyPath) -> str:
 
 
 def _found(value: Any, model: type[BaseModel], path: KeyPath) -> str:
-    if _is_secret(model, path):
+    if is_secret_at(model, path):
         return f", got {MASK}"
     if isinstance(value, dict):
         # Its values may be secrets, and a rule over a whole table is not about one of them.
@@ -129,7 +133,7 @@ def _found(value: Any, model: type[BaseModel], path: KeyPath) -> str:
     return f", got {text}" if len(text) <= SHOWN_LIMIT else f", got {text[:SHOWN_LIMIT]}…"
 
 
-def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
+def is_secret_at(model: type[BaseModel], path: KeyPath) -> bool:
     """Whether the value at the path must not be shown: by the type of a setting, or by the name of a key in a mapping."""
     reached: list[Any] = [model]
     for part in path:
@@ -140,6 +144,25 @@ def _is_secret(model: type[BaseModel], path: KeyPath) -> bool:
     return False
 
 
+def _tables(model: type[BaseModel], path: KeyPath, data: Data) -> list[type[BaseModel]]:
+    """The models that the table at the path may be of: of a union those whose constants it has, as `kind = "amqp"`."""
+    reached: list[Any] = [model]
+    for part in path:
+        reached, _ = _below(reached, part)
+    found = [section for each in _members(reached) if (section := section_of(each)) is not None]
+    return [each for each in found if _fits(each, at(data, path))]
+
+
+def _fits(section: type[BaseModel], table: Any) -> bool:
+    bare = ((name, strip(info.annotation)[0]) for name, info in section.model_fields.items())
+    constants = {name: get_args(each) for name, each in bare if get_origin(each) is Literal}
+    return all(table.get(name, values[0]) in values for name, values in constants.items())
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(strip(annotation)[0]) in (Union, UnionType)
+
+
 def _below(annotations: Iterable[Any], part: str | int) -> tuple[list[Any], bool]:
     """The annotations of what is called `part` in any of these, and whether that is a field's name."""
     below: list[Any] = []
@@ -147,7 +170,8 @@ def _below(annotations: Iterable[Any], part: str | int) -> tuple[list[Any], bool
     for each in _members(annotations):
         section = section_of(each)
         if section is None:
-            below += [item for item in get_args(each) if item is not Ellipsis]
+            items = [item for item in get_args(each) if item is not Ellipsis]
+            below += items[-1:] if isinstance(part, str) else items  # the values of a mapping, not its keys
         elif (info := section.model_fields.get(str(part))) is not None:
             below.append(info.annotation)
             is_named = True
@@ -158,7 +182,7 @@ def _members(annotations: Iterable[Any]) -> Iterator[Any]:
     """The annotations, and those that unions consist of."""
     for each in annotations:
         bare, _ = strip(each)
-        if get_origin(bare) in (Union, UnionType):
+        if _is_union(bare):
             yield from _members(get_args(bare))
         else:
             yield bare

@@ -109,7 +109,7 @@ def _unreadable(error: OSError | ValueError) -> str:
     if isinstance(error, ValueError):
         return "is no path: it has a NUL character in it"
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return "does not exist"
     if isinstance(error, PermissionError):
         return f"may not be read by uid {os.geteuid()}"
     return f"cannot be read: {error.strerror or error}"

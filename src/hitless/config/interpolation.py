@@ -18,14 +18,22 @@ REFERENCE: Final = re.compile(
 DEPTH_LIMIT: Final = 20
 REFERENCES_LIMIT: Final = 1000
 CHARS_LIMIT: Final = 1 << 20
+ALL: Final = 16
+"""How often these limits all values of a file together may reach: a small file must not fill the memory."""
+
+Chain = tuple[tuple[str, str], ...]
+"""The values that lead here, by section and name."""
 
 
 class Budget:
     """What one value may grow to: a value that refers twice to one that refers twice, and so on, has no end for us."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: Budget | None = None, *, times: int = 1) -> None:
         self._references = 0
         self._chars = 0
+        self._times: Final = times
+        self._rest: Final = rest
+        """What is left for all values."""
 
     def take(self, text: str) -> str:
         """The text in the place of one reference.
@@ -35,12 +43,22 @@ class Budget:
         """
         self._references += 1
         self._chars += len(text)
-        if self._references > REFERENCES_LIMIT or self._chars > CHARS_LIMIT:
+        references, chars = self._times * REFERENCES_LIMIT, self._times * CHARS_LIMIT
+        if self._references > references or self._chars > chars:
+            whose = "its $ references" if self._rest is not None else "the $ references of all values"
             raise LookupError(
-                f"its $ references grow to more than {REFERENCES_LIMIT} replacements or {CHARS_LIMIT} characters;"
+                f"{whose} grow to more than {references} replacements or {chars} characters;"
                 " write the value out, or refer to fewer"
             )
-        return text
+        return text if self._rest is None else self._rest.take(text)
+
+
+def check_depth(above: Chain) -> None:
+    """Raises LookupError: it is a circle, or too deep."""
+    if len(set(above)) < len(above):
+        raise LookupError("its $ references go in a circle")
+    if len(above) > DEPTH_LIMIT:
+        raise LookupError(f"its $ references go more than {DEPTH_LIMIT} deep; write the value out")
 
 
 class Interpolation:
@@ -49,6 +67,7 @@ class Interpolation:
     ) -> None:
         self._entries: Final = entries
         self._settings: Final = settings
+        self._all: Final = Budget(times=ALL)
 
     def value(self, text: str, section: str) -> str:
         r"""The text with its references replaced. `$$` and `\$` are dollar signs.
@@ -56,27 +75,26 @@ class Interpolation:
         Raises:
             LookupError: a reference leads nowhere, or in a circle, or they grow without measure.
         """
-        return self._value(text, section, 0, Budget())
+        return self._value(text, section, (), Budget(self._all))
 
-    def _value(self, text: str, section: str, depth: int, budget: Budget) -> str:
+    def _value(self, text: str, section: str, above: Chain, budget: Budget) -> str:
         if "$" not in text:
             return text
-        if depth > DEPTH_LIMIT:
-            raise LookupError("its $ references go in a circle")
+        check_depth(above)
 
         def found(match: re.Match[str]) -> str:
             if match["dollar"]:
                 return "$"
-            return budget.take(self._lookup(match["bare"] or match["braced"], section, depth, budget))
+            return budget.take(self._lookup(match["bare"] or match["braced"], section, above, budget))
 
         return REFERENCE.sub(found, text.replace(r"\$", "$$"))
 
-    def _lookup(self, name: str, section: str, depth: int, budget: Budget) -> str:
-        *above, key = name.split(".")
-        places = [".".join(above)] if above else [section, DEFAULT_SECTION]
+    def _lookup(self, name: str, section: str, above: Chain, budget: Budget) -> str:
+        *named, key = name.split(".")
+        places = [".".join(named)] if named else [section, DEFAULT_SECTION]
         for place in places:
             if (entry := self._entries.get((place, key))) is not None:
-                return self._value(entry.texts[-1], place, depth + 1, budget)
+                return self._value(entry.texts[-1], place, (*above, (place, key)), budget)
         for place in places:
             info = self._settings.get((key,) if place == DEFAULT_SECTION else (place, key))
             default = info.get_default(call_default_factory=True) if info is not None else PydanticUndefined

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from hitless.change import digest
-from hitless.config.complaints import complaints
+from hitless.config.checked import checked
 from hitless.config.content import content_hash
 from hitless.config.document import Data
 from hitless.config.keys import KeyPath, dotted, scalars
@@ -20,7 +19,6 @@ from hitless.config.overlay import laid_over
 from hitless.config.plain import read
 from hitless.config.problems import ConfigError, Problem, SourceUnreachable
 from hitless.config.provenance import Provenance
-from hitless.config.secret import READ
 from hitless.config.sources import Layer, Origin, Source, Version
 
 INT_BITS: Final = 63
@@ -62,14 +60,7 @@ def load(model: type[M], *sources: Source) -> Loaded[M]:
     provenance = Provenance(layers)
     merged = laid_over(layer.data for layer in layers)
     _check_values(merged, provenance)
-    secrets: list[tuple[Path, bytes]] = []
-    token = READ.set(secrets)
-    try:
-        settings = model.model_validate_json(json.dumps(merged, default=_as_text), strict=True)
-    except ValidationError as error:
-        raise ConfigError(complaints(error, model, merged, provenance.where)) from None
-    finally:
-        READ.reset(token)
+    settings, secrets = checked(model, merged, provenance.where)
     contents = [content for layer in layers for _, content in layer.files]
     data, leaves = read(settings)
     return Loaded(
@@ -124,8 +115,3 @@ def _complaint(path: KeyPath, value: Any) -> str:
 def _is_unicode(text: str) -> bool:
     """Whether it has no lone surrogates, which is how Python holds bytes of the environment that are no UTF-8."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def _as_text(value: Any) -> str:
-    """What JSON has no form for: TOML's dates and times, paths that a caller gives as flags."""
-    return str(value.isoformat() if hasattr(value, "isoformat") else value)

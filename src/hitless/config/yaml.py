@@ -34,6 +34,7 @@ NUMBERS: Final[Mapping[re.Pattern[str], Callable[[str], Any]]] = {
     re.compile(r"\.(?:nan|NaN|NAN)"): lambda _: math.nan,
 }
 """YAML 1.2, 10.3.2, the core schema."""
+HALF: Final = "has half of a surrogate pair, which is no text"
 WORDS: Final[Mapping[str, bool | None]] = {
     "": None,
     "~": None,
@@ -122,12 +123,22 @@ class _Reading:
             return None
         self._check_tag(node)
         if isinstance(node, yaml.ScalarNode):
-            return node.value if node.style is not None else _plain(node.value)
+            return self._scalar(node)
         self._above.append(node)
         try:
             return self._table(path, node) if isinstance(node, yaml.MappingNode) else self._list(path, node)
         finally:
             self._above.pop()
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        if not _is_whole(node.value):
+            self._refuse(node, HALF)
+            return ""
+        try:
+            return node.value if node.style is not None else _plain(node.value)
+        except ValueError:  # Python reads no more than 4300 digits
+            self._refuse(node, f"a number of {len(node.value)} digits is not taken")
+            return None
 
     def _table(self, path: KeyPath, node: yaml.MappingNode) -> Data:
         table: Data = self._merged(path, node) if self._merge_keys else {}
@@ -135,6 +146,8 @@ class _Reading:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._refuse(key, "a key must be text")
+            elif not _is_whole(key.value):
+                self._refuse(key, HALF)
             elif _is_merge(key):
                 if self._merge_keys:
                     continue
@@ -181,6 +194,16 @@ def _plain(text: str) -> Any:
     if text in WORDS:
         return WORDS[text]
     return next((read(text) for pattern, read in NUMBERS.items() if pattern.fullmatch(text)), text)
+
+
+def _is_whole(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_merge(key: yaml.Node) -> bool:

@@ -6,7 +6,7 @@ from hitless.containers.address import engine_address, usual_addresses
 from hitless.containers.alternates import Alternates
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container, RestartPolicy
-from hitless.containers.doctor import FAULTS, Finding, examined
+from hitless.containers.doctor import FAULTS, Finding, examined, unclear
 from hitless.containers.drain import (
     Balancer,
     BalancerDrain,
@@ -26,6 +26,7 @@ from hitless.containers.errors import (
     InvalidParameters,
     NoSuchContainer,
     NoSuchImage,
+    StateUnwritable,
     StopInProgress,
 )
 from hitless.containers.fleet import Fleet
@@ -42,7 +43,8 @@ from hitless.containers.rules import ContainersFile
 from hitless.containers.selection import Selection, selected
 from hitless.containers.sequence import Sequence, Step
 from hitless.containers.stop import Stop
-from hitless.containers.target import Target
+from hitless.containers.target import Target, Unclear
+from hitless.containers.ties import Tied
 
 __all__ = [
     "FAULTS",
@@ -84,12 +86,15 @@ __all__ = [
     "RestartPolicy",
     "Selection",
     "Sequence",
+    "StateUnwritable",
     "Step",
     "StepTaken",
     "Stop",
     "StopInProgress",
     "StopOutcome",
     "Target",
+    "Tied",
+    "Unclear",
     "Wish",
     "engine_address",
     "examined",
@@ -99,6 +104,7 @@ __all__ = [
     "recorded",
     "selected",
     "state_directory",
+    "unclear",
     "usual_addresses",
     "worst",
 ]

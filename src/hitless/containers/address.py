@@ -30,6 +30,8 @@ def engine_address(given: str | None = None, environ: Mapping[str, str] | None =
     for path in usual_addresses(environ):
         if accepts(path):
             return path
+    for path in usual_addresses(environ):
+        _check_allowed(path)
     places = ", ".join(str(path) for path in usual_addresses(environ))
     raise EngineUnreachable(
         f"no container engine listens on {places}; start one, or name its socket with --engine unix://PATH"
@@ -57,6 +59,18 @@ def accepts(path: Path) -> bool:
     return True
 
 
+def is_forbidden(path: Path) -> bool:
+    """Whether there is a socket, and this user may not connect to it."""
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode) and not os.access(
+            path, os.R_OK | os.W_OK, effective_ids=True
+        )
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
 def _checked(said: str) -> Path:
     if "://" in said and not said.startswith(SCHEME):
         raise EngineUnreachable(
@@ -72,4 +86,13 @@ def _checked(said: str) -> Path:
         ) from None
     if not stat.S_ISSOCK(found.st_mode):
         raise EngineUnreachable(f"{path} is no socket; name the engine's socket with --engine unix://PATH")
+    _check_allowed(path)
     return path
+
+
+def _check_allowed(path: Path) -> None:
+    if is_forbidden(path):
+        raise EngineUnreachable(
+            f"the engine's socket {path} may not be used by this user; run hitless as root, or as a member of the group that"
+            " owns it"
+        )

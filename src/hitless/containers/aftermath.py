@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from hitless.change import Deadline
 from hitless.containers.container import NEW, OLD, Container, RestartPolicy
 from hitless.containers.drain import HostDrain, admitted
 from hitless.containers.engine import CALL_S, Engine
-from hitless.containers.errors import EngineUnreachable, NoSuchContainer
+from hitless.containers.errors import EngineRefused, EngineUnreachable, NoSuchContainer
 from hitless.containers.hub import Watch
 from hitless.containers.intents import Intents
 
@@ -54,6 +55,7 @@ async def undo(
 
     Raises:
         NoSuchContainer: neither is there any more.
+        EngineRefused: the old one is as it was but for its name, which somebody else has.
     """
     old = await engine.find(str(intent["id"]))
     new = await engine.find(str(intent["new"])) if intent["new"] else await engine.find(f"{name}{NEW}")
@@ -67,14 +69,33 @@ async def undo(
         return
     if new is not None and new.id != old.id:
         await _removed(engine, new, within_s=within_s)
+    taken: EngineRefused | None = None
     if old.name != name:
-        await engine.rename(old.id, name)
+        try:
+            await engine.rename(old.id, name)
+        except EngineRefused as error:  # somebody else has the name by now: it serves all the same
+            taken = error
     policy = RestartPolicy.from_json(intent["policy"])
     if engine.dialect.can_set_policy and old.policy != policy:
         await engine.set_policy(old.id, policy)
     if intent["was_running"] and not old.is_running:
         await engine.start(old.id)
+    if taken is not None:
+        raise taken
     intents.remove(name)
+
+
+async def taken_over(engine: Engine, intents: Intents, found: Container, name: str) -> Container:
+    """The container as somebody is about to stop it who is the next after a Hitless that was killed: with the restart policy
+    that was set aside then, and without the new one that was to take its place and never served."""
+    intent = intents.get(name)
+    if intent is None or intents.is_anothers(name, found.id):
+        return found
+    if intent["what"] == "replace" and intent["phase"] in ("begun", "created"):
+        new = await engine.find(str(intent["new"]) or f"{name}{NEW}")
+        if new is not None and new.id != found.id:
+            await _removed(engine, new, within_s=NEW_END_S)
+    return replace(found, policy=RestartPolicy.from_json(intent["policy"]))
 
 
 def readiness(drains: Sequence[object]) -> list[list[str]]:

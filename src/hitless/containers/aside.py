@@ -48,6 +48,7 @@ class PolicyAside:
         policy = self._container.policy
         sets = policy.restarts and self._engine.dialect.can_set_policy
         if sets or self._ready:
+            self._intents.check(self._name, self._container.id)
             self._write_down()
         if not sets:
             return ""
@@ -64,6 +65,8 @@ class PolicyAside:
         """Write down that a signal is about to be sent: from now on the container may end at any time, whoever else goes on
         or does not."""
         name = self._name
+        if self._intents.is_anothers(name, self._container.id):
+            return
         if (data := self._intents.get(name)) is not None:
             self._intents.put(name, {**data, "signalled": {self._container.id: self._container.started_at}})
 
@@ -87,7 +90,8 @@ class PolicyAside:
         self._intents.put(self._name, {**stopping(self._container), "ready": self._ready})
 
     def _forget(self) -> None:
-        self._intents.remove(self._name)
+        if not self._intents.is_anothers(self._name, self._container.id):
+            self._intents.remove(self._name)
 
 
 class PolicyHeld(PolicyAside):

@@ -32,8 +32,9 @@ def agree(version: Mapping[str, Any]) -> Dialect:
 
     Raises:
         EngineError: there is none.
+        KeyError, ValueError: no engine answers like this.
     """
-    newest = _parsed(version.get("ApiVersion") or "1.40")
+    newest = _parsed(version["ApiVersion"])
     oldest = _parsed(version.get("MinAPIVersion") or "1.24")
     if newest < OLDEST or oldest > NEWEST:
         raise EngineError(

@@ -12,10 +12,12 @@ from hitless.containers.container import Container
 from hitless.containers.dialect import Dialect
 from hitless.containers.parameters import Parameters
 from hitless.containers.processes import Process
+from hitless.containers.sequence import NEVER_S
 from hitless.containers.signals import DEFAULT, KILL, number, parse_signal
 from hitless.containers.units import DIRECTORIES, unit_of
 
 FAULTS: Final = {
+    "invalid_parameters": "what applies to it makes no sense, so that hitless refuses to stop it",
     "shell_as_pid_1": "its process 1 is a shell that neither handles the stop signal nor passes it on",
     "no_handler": "its process 1 does not handle the stop signal, and the kernel does not end a process 1 by it",
     "shell_under_init": "its init passes the stop signal to a shell, which ends without its children",
@@ -47,6 +49,13 @@ class Finding:
         }
 
 
+def unclear(container: str, message: str) -> Finding:
+    """Of a container whose parameters make no sense."""
+    return Finding(
+        container, "invalid_parameters", message, "mend its label, or its stop signal, and create it again"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Patient:
     """A container, what applies to it, and its process 1 if it can be seen."""
@@ -66,7 +75,9 @@ class Patient:
     def engine_stop_s(self) -> float:
         """How long the engine waits before it kills, if it is asked to stop it."""
         timeout = self.container.stop_timeout_s
-        return self.dialect.default_stop_timeout_s if timeout is None else timeout
+        if timeout is None:
+            return self.dialect.default_stop_timeout_s
+        return NEVER_S if timeout < 0 else timeout
 
     @property
     def declared_s(self) -> float | None:

@@ -21,7 +21,10 @@ END_S = 5.0
 ENDING_S = 10.0
 """For an engine to notice that a container has ended."""
 LOOK_S = 0.2
-OUTPUT_LIMIT = 2000
+SHOWN_LINES = 5
+SHOWN_LINE = 200
+OUTPUT_LIMIT = 4096
+"""Bytes of a command's output that are kept, its last ones."""
 
 
 class DrainFailed(Exception):
@@ -183,27 +186,26 @@ class HostDrain:
         self, command: tuple[str, ...], container: Container, state: str, deadline: Deadline
     ) -> None:
         said = " ".join(command)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=_environ(container, state),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise DrainFailed(f"{said} cannot be run: {error.strerror}") from error
-        try:
-            output, _ = await deadline.wait(process.communicate(), f"{said} did not end")
-        except DeadlinePassed as error:
-            raise DrainFailed(str(error)) from None
-        finally:
-            await asyncio.shield(_end(process))
-        if process.returncode:
-            raise DrainFailed(
-                f"{said} exited with {process.returncode}: {_tail(output.decode(errors='replace'))}"
-            )
+        with _Output() as output:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output.end,
+                    stderr=asyncio.subprocess.STDOUT,
+                    env=_environ(container, state),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise DrainFailed(f"{said} cannot be run: {error.strerror}") from error
+            try:
+                await deadline.wait(process.wait(), f"{said} did not end")
+            except DeadlinePassed as error:
+                raise DrainFailed(str(error)) from None
+            finally:
+                await asyncio.shield(_end(process))
+            if process.returncode:
+                raise DrainFailed(f"{said} exited with {process.returncode}: {_tail(output.text())}")
 
     def __str__(self) -> str:
         return f"{' '.join(self.command)} (here)"
@@ -299,5 +301,40 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
+class _Output:
+    """The end of what a command writes. A pipe of our own: its end may never come, where the command leaves a process behind
+    that has it as well, and what is written may have no end."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+        self._from, self.end = os.pipe()
+        os.set_blocking(self._from, False)
+
+    def __enter__(self) -> _Output:
+        asyncio.get_running_loop().add_reader(self._from, self._read)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._from)
+        os.close(self._from)
+        os.close(self.end)
+
+    def text(self) -> str:
+        """What it wrote last, as far as it has."""
+        while self._read():
+            pass
+        return self._kept.decode(errors="replace")
+
+    def _read(self) -> bool:
+        try:
+            read = os.read(self._from, 1 << 16)
+        except BlockingIOError:
+            return False
+        self._kept = (self._kept + read)[-OUTPUT_LIMIT:]
+        return len(read) > OUTPUT_LIMIT
+
+
 def _tail(output: str) -> str:
-    return output.strip()[-OUTPUT_LIMIT:] or "it said nothing"
+    """Its last lines, as part of a sentence."""
+    lines = [line.strip()[-SHOWN_LINE:] for line in output.splitlines() if line.strip()]
+    return " / ".join(lines[-SHOWN_LINES:]) or "it said nothing"

@@ -12,8 +12,9 @@ extends or cancels, and a task can be cancelled where a thread cannot.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -41,7 +42,11 @@ CALL_S: Final = 30.0
 CREATE_S: Final = 300.0
 """To create or remove: some storage drivers copy the whole image."""
 LOG_LINES: Final = 20
+LOG_LINE: Final = 500
+"""Characters that are kept of one line of a log, its last ones."""
 NOT_MODIFIED: Final = 304
+NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+"""What engines take for a name or an id; anything else would be part of a path that means something else."""
 LIBPOD: Final = "4.0.0"
 """The version of Podman's own API; it serves every older one."""
 
@@ -80,7 +85,9 @@ class Engine:
             EngineUnreachable: nobody answers.
             EngineError: there is no version that both understand.
         """
-        self._dialect = agree(await self._json("GET", "/version"))
+        version = await self._json("GET", "/version")
+        with self._understood():
+            self._dialect = agree(version)
         return self._dialect
 
     async def __aenter__(self) -> Engine:
@@ -104,7 +111,11 @@ class Engine:
     async def names(self) -> list[tuple[str, str]]:
         """Id and name of every container, running or not."""
         rows = await self._json("GET", "/containers/json", {"all": "true"})
-        return [(row["Id"], str((row.get("Names") or [row["Id"][:12]])[0]).removeprefix("/")) for row in rows]
+        with self._understood():
+            return [
+                (str(row["Id"]), str((row.get("Names") or [row["Id"][:12]])[0]).removeprefix("/"))
+                for row in rows
+            ]
 
     async def inspect(self, name: str) -> Container:
         """The container as it is now.
@@ -112,7 +123,11 @@ class Engine:
         Raises:
             NoSuchContainer: there is none.
         """
-        return Container.from_inspect(await self._json("GET", f"/containers/{quote(name)}/json"))
+        if not NAME.fullmatch(name):
+            raise NoSuchContainer(404, f"no container can have the name {name!r}")
+        said = await self._json("GET", f"/containers/{name}/json")
+        with self._understood():
+            return Container.from_inspect(said)
 
     async def find(self, name: str) -> Container | None:
         """The container of this very name or id, or None; engines also take the beginning of an id for a name.
@@ -134,11 +149,22 @@ class Engine:
 
     async def creation_command(self, id: str) -> tuple[str, ...]:  # noqa: A002
         """The command line that created it, where the engine (Podman) has kept it; else nothing."""
+        found = await self._libpod(id)
+        return tuple(str(word) for word in (found.get("Config") or {}).get("CreateCommand") or ())
+
+    async def pod_of(self, id: str) -> str:  # noqa: A002
+        """The id of the pod that it is in; empty for none, and where the engine has no pods."""
+        if self.dialect.kind != "podman":
+            return ""
+        return str((await self._libpod(id)).get("Pod") or "")
+
+    async def _libpod(self, id: str) -> Mapping[str, Any]:  # noqa: A002
+        """What Podman's own API says of it; nothing where there is no such API."""
         try:
-            found = await self._json("GET", f"/v{LIBPOD}/libpod/containers/{id}/json")
+            found: Mapping[str, Any] = await self._json("GET", f"/v{LIBPOD}/libpod/containers/{id}/json")
         except EngineRefused:
-            return ()
-        return tuple(str(word) for word in found["Config"].get("CreateCommand") or ())
+            return {}
+        return found
 
     async def image(self, name: str) -> Mapping[str, Any]:
         """What the engine knows of an image.
@@ -162,7 +188,7 @@ class Engine:
         except EngineRefused:
             return ()
         text = (content if container.tty else demultiplexed(content)).decode(errors="replace")
-        return tuple(text.splitlines()[-lines:])
+        return tuple(_shortened(line) for line in text.splitlines()[-lines:])
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[Mapping[str, Any]]]:
@@ -250,6 +276,17 @@ class Engine:
 
     # talking
 
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """While an answer is taken apart, which may be anybody's."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise EngineError(
+                f"{self.path} answers, and not as container engines do ({type(error).__name__}: {error});"
+                " is one listening there?"
+            ) from error
+
     async def _json(
         self,
         method: Method,
@@ -332,7 +369,7 @@ class Engine:
 
 
 async def _check(answer: httpx.Response) -> None:
-    if answer.status_code < 400:
+    if answer.status_code < 300 or answer.status_code == NOT_MODIFIED:
         return
     await answer.aread()
     try:
@@ -350,6 +387,10 @@ def _refusal(status: int, path: str, message: str) -> EngineRefused:
     if "/kill" in path and ("not running" in said or "only kill running" in said or "state improper" in said):
         return NotRunning(status, said)
     return EngineRefused(status, said)
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LOG_LINE else f"…{line[-LOG_LINE:]}"
 
 
 async def _lines(stream: httpx.Response) -> AsyncIterator[Mapping[str, Any]]:

@@ -79,6 +79,10 @@ class NoSuchStop(ContainersError):
     exit_code = ExitCode.NOBODY
 
 
+class StateUnwritable(ContainersError):
+    """What is about to be done cannot be written down, so that it is not begun."""
+
+
 class InvalidParameters(ContainersError):
     """A label, an option or a container's own configuration makes no sense."""
 

@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from hitless.change import Events, Status
-from hitless.containers.aftermath import readiness
+from hitless.containers.aftermath import readiness, taken_over
 from hitless.containers.aside import PolicyAside, PolicyHeld
 from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import Container
 from hitless.containers.engine import Engine
-from hitless.containers.errors import ContainersError, StopInProgress
+from hitless.containers.errors import ContainersError, InvalidParameters, StopInProgress
 from hitless.containers.hub import Hub, Watch
 from hitless.containers.intents import Intents
 from hitless.containers.order import in_order, reverse_of
@@ -43,6 +43,14 @@ class Fleet:
         max_parallel: int = MAX_PARALLEL,
         records: Records | None = None,
     ) -> None:
+        """
+        Raises:
+            InvalidParameters: `max_parallel` is below 1.
+        """
+        if max_parallel < 1:
+            raise InvalidParameters(
+                f"max_parallel is {max_parallel}; at least one at a time, or nothing is ever done"
+            )
         self.engine: Final = engine
         self.hub: Final = hub
         self.intents: Final = intents
@@ -128,7 +136,8 @@ class Fleet:
         return outcome
 
     async def _replaced(self, target: Target, wish: Wish, table: Desk) -> ChangeOutcome:
-        old = await self.engine.inspect(target.container.id)
+        self.intents.check(target.name, target.container.id)
+        old = await self.ours(target)
         if self._is_cancelled:
             message = f"{target.name} was not replaced: everything was cancelled before"
             return ChangeOutcome(target.name, Status.REJECTED, "cancelled", message, old.id)
@@ -151,12 +160,17 @@ class Fleet:
             events=self.events,
         ).run(wish)
 
+    async def ours(self, target: Target) -> Container:
+        """The container as it is now, when we have it to ourselves; what a killed Hitless began with it is taken over."""
+        found = await self.engine.inspect(target.container.id)
+        return await taken_over(self.engine, self.intents, found, target.name)
+
     async def stop_one(self, target: Target) -> StopOutcome:
         """Stop one, having it to ourselves. What goes wrong is in the outcome."""
         row = await self.began("stop", target)
         try:
             async with self._few, desk(target.name, self.intents.key(target.name)) as table:
-                container = await self.engine.inspect(target.container.id)
+                container = await self.ours(target)
                 ready = readiness(target.parameters.sequence.drains)
                 aside = PolicyAside(self.engine, container, self.intents, ready=ready)
                 outcome = await self.stopped(container, target, table, aside)

@@ -33,7 +33,7 @@ from hitless.containers.recovery import recovering
 from hitless.containers.replacement import Wish
 from hitless.containers.rules import ContainersFile
 from hitless.containers.selection import Selection, may_mean, selected
-from hitless.containers.target import Target
+from hitless.containers.target import Target, Unclear
 
 DEFAULT_FILES: Final = ("containers.toml", "/etc/hitless/containers.toml")
 
@@ -93,6 +93,20 @@ class Host:
             kolla=self.kolla,
             balancers=self.balancers,
         )
+
+    async def looked(self, selection: Selection) -> list[Target | Unclear]:
+        """What is selected, for those who only look: one whose parameters make no sense hides no other.
+
+        Raises:
+            NoSuchContainer: one that was named is not there.
+        """
+        return [self._looked(container) for container in await selected(self.engine, selection)]
+
+    def _looked(self, container: Container) -> Target | Unclear:
+        try:
+            return Target(container, self.parameters(container))
+        except InvalidParameters as error:
+            return Unclear(container, str(error))
 
     async def targets(self, selection: Selection) -> list[Target]:
         """What is selected, all of it checked before anything moves.
@@ -157,7 +171,7 @@ async def opened(
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(Engine(engine_address(opening.engine)))
         hub = await stack.enter_async_context(Hub(engine))
-        intents = Intents(directory, str(engine.path.resolve()))
+        intents = Intents(directory, str(engine.path.resolve()), tell=tell)
         records = None
         if (meant := opening.recovers) is not None:
             records = Records(directory, tell=tell, requested_by=opening.requested_by)

@@ -40,6 +40,8 @@ REASONS: Final = {
     "in_progress": "another process is stopping or replacing it",
     "engine_gone": "the engine did not answer any more",
     "engine_refused": "the engine refused what it was asked",
+    "state_unwritable": "what was about to be done could not be written down first",
+    "tied": "others live in its namespaces, or it is in a pod, so that no new one can take its place",
     "still_drained": "it serves, and its balancer could not be told",
     "conflict": "old and new cannot run side by side, and the old one could not come back",
 }

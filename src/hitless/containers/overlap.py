@@ -98,5 +98,5 @@ def _writes(old: Container) -> Iterator[str]:
     return (
         str(mount.get("Destination"))
         for mount in old.raw.get("Mounts") or ()
-        if mount.get("Type") == "volume" and mount.get("RW", True)
+        if mount.get("Type") in ("volume", "bind") and mount.get("RW", True)
     )

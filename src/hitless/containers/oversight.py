@@ -22,6 +22,10 @@ class Overseen(Protocol):
     @property
     def remaining_s(self) -> float: ...
 
+    @property
+    def is_killing(self) -> bool:
+        """Whether SIGKILL is being sent, so that nothing can be changed any more."""
+
     def extend(self, seconds: float) -> float: ...
 
     def cancel(self) -> None: ...
@@ -50,6 +54,8 @@ class Desk:
     def _overseen(self) -> Overseen:
         if self.overseen is None:
             raise ControlError("not_stopping", f"{self.name} is not being stopped at the moment; try again")
+        if self.overseen.is_killing:
+            raise ControlError("too_late", f"the time of {self.name} is over, and it is being killed")
         return self.overseen
 
 

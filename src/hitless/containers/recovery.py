@@ -36,7 +36,11 @@ async def recovering(
     waiting = []
     for name, intent in list(intents.all()):
         if await _is_ending(engine, intent):
-            if not is_taken_over(name):
+            if is_taken_over(name) and intent["phase"] == "serves":
+                await _one(
+                    engine, hub, intents, name, tell
+                )  # which of the two is meant is known when one is left
+            elif not is_taken_over(name):
                 tell(
                     f"{name} was told to stop by a hitless that was killed; it is started again when it has ended"
                 )
@@ -91,7 +95,10 @@ async def _one(engine: Engine, hub: Hub, intents: Intents, name: str, tell: Tell
     except StopInProgress:
         return
     except ContainersError as error:
-        tell(f"what was begun with {name} cannot be put right: {error}")
+        tell(
+            f"what was begun with {name} cannot be put right: {error}; mend that, or remove {intents.path(name)} if {name} is as"
+            " it should be"
+        )
 
 
 async def _settled(engine: Engine, hub: Hub, intents: Intents, name: str, intent: Mapping[str, Any]) -> str:

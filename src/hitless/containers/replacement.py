@@ -24,7 +24,13 @@ from hitless.containers.changed import ChangeOutcome
 from hitless.containers.container import NEW, OLD, Container, RestartPolicy
 from hitless.containers.drain import admitted
 from hitless.containers.engine import Engine
-from hitless.containers.errors import EngineError, EngineRefused, NoSuchContainer, NoSuchImage
+from hitless.containers.errors import (
+    ContainersError,
+    EngineError,
+    EngineRefused,
+    NoSuchContainer,
+    NoSuchImage,
+)
 from hitless.containers.fixed import addresses_of, fixed_addresses, label_of
 from hitless.containers.health import NotHealthy, healthy, started
 from hitless.containers.hub import Hub
@@ -33,7 +39,14 @@ from hitless.containers.outcome import StopOutcome
 from hitless.containers.overlap import CannotOverlap, Overlap, overlap
 from hitless.containers.parameters import Parameters
 from hitless.containers.spec import Spec, complete, creation, labelled
+from hitless.containers.ties import Tied, check_ties
 
+UNBEGUN: Final[Mapping[type[ContainersError], str]] = {
+    NoSuchImage: "image_missing",
+    CannotOverlap: "conflict",
+    Tied: "tied",
+}
+"""Why nothing is begun."""
 RELEASE_S: Final = 30.0
 LOOK_S: Final = 0.1
 
@@ -92,8 +105,8 @@ class Replacement:
             return self._outcome(Status.UNCHANGED, None, message)
         try:
             spec = await self._designed(wish)
-        except (NoSuchImage, CannotOverlap) as error:
-            reason = "image_missing" if isinstance(error, NoSuchImage) else "conflict"
+        except (NoSuchImage, CannotOverlap, Tied) as error:
+            reason = UNBEGUN[type(error)]
             return self._outcome(Status.REJECTED, reason, f"{self._old.name} was not replaced: {error}")
         self._note("begun")
         first = "new first" if self._overlap.new_first else "old first"
@@ -116,6 +129,7 @@ class Replacement:
 
     async def _designed(self, wish: Wish) -> Spec:
         """The new one, complete before anything is created; decides which of the two is first."""
+        await check_ties(self._engine, self._old)
         await self._engine.image(wish.image)  # missing is better said before anything is created
         was: Mapping[str, Any] = {}
         with suppress(NoSuchImage):

@@ -55,7 +55,8 @@ class Restart:
         if isinstance(self._table, ContainersError):
             return not_begun(self._target, self._table)
         try:
-            container = await self._fleet.engine.inspect(self._target.container.id)
+            self._fleet.intents.check(self._target.name, self._target.container.id)
+            container = await self._fleet.ours(self._target)
             self._fleet.intents.put(self._target.name, self._intent(container))
             self._aside = PolicyHeld(self._fleet.engine, container, self._fleet.intents)
             return await self._fleet.stopped(container, self._target, self._table, self._aside)

@@ -14,6 +14,7 @@ from hitless.containers.container import Container
 from hitless.containers.dialect import Dialect
 from hitless.containers.errors import InvalidParameters
 from hitless.containers.rules import ContainersFile, Rule, Service
+from hitless.containers.sequence import NEVER_S
 from hitless.containers.signals import parse_signal
 
 PREFIX: Final = "hitless.stop."
@@ -47,10 +48,14 @@ def by_labels(container: Container) -> Layer:
     """
     found = {name: text for name, text in container.labels.items() if name.startswith(PREFIX)}
     data: dict[str, Any] = {}
-    for name, text in found.items():
+    for name, text in sorted(found.items()):
         key = name.removeprefix(PREFIX).replace("-", "_")
         table, _, leaf = key.rpartition(".")
         place = data.setdefault(table, {}) if table else data
+        if not isinstance(place, dict):
+            raise InvalidParameters(
+                f"the labels of {container.name} make no sense: {PREFIX}{table} holds other keys and has no value of its own"
+            )
         place[leaf] = text
     try:
         rule = Rule.model_validate(data)
@@ -73,7 +78,9 @@ def by_image(container: Container, dialect: Dialect) -> Layer:
             raise InvalidParameters(f"the stop signal of {container.name}: {error}") from None
     timeout = container.stop_timeout_s
     # Podman reports its default as if somebody had asked for it.
-    if timeout is not None and not (dialect.kind == "podman" and timeout == dialect.default_stop_timeout_s):
+    if timeout is not None and timeout < 0:  # so engines write "without end"
+        layer["wait"] = Said(NEVER_S, "StopTimeout of the container")
+    elif timeout is not None and not (dialect.kind == "podman" and timeout == dialect.default_stop_timeout_s):
         layer["wait"] = Said(timeout, "StopTimeout of the container")
     return layer
 

@@ -57,24 +57,28 @@ async def selected(engine: Engine, selection: Selection) -> list[Container]:
     Raises:
         NoSuchContainer: one that was named is not there.
     """
-    if selection.names and not any(_is_glob(name) for name in selection.names):
-        found = await _inspected(engine, selection.names)
-        missing = [name for name, each in zip(selection.names, found, strict=True) if each is None]
-        if missing:
-            raise NoSuchContainer(
-                404, f"there is no container {missing[0]}; see: hitless containers ps --all"
-            )
-        unique = {each.id: each for each in found if each is not None}
-        return sorted(unique.values(), key=lambda each: each.name)
+    exact = [name for name in selection.names if not _is_glob(name)]
+    named = await _inspected(engine, exact)
+    for name, each in zip(exact, named, strict=True):
+        if each is None:
+            raise NoSuchContainer(404, f"there is no container {name}; see: hitless containers ps --all")
+    found = [
+        *named,
+        *(await _matching(engine, selection) if len(exact) < len(selection.names) or not exact else ()),
+    ]
+    unique = {each.id: each for each in found if each is not None}
+    return sorted(unique.values(), key=lambda each: each.name)
+
+
+async def _matching(engine: Engine, selection: Selection) -> list[Container | None]:
+    """Those that a glob, labels or `all` mean."""
     rows = await engine.names()
-    ids = [id_ for id_, name in rows if _is_meant(name, selection)]
-    known = [each for each in await _inspected(engine, ids) if each is not None]
-    found_all = [each for each in known if _fits(each, selection)]
-    if not found_all and selection.names:
-        raise NoSuchContainer(
-            404, f"no container matches {' '.join(selection.names)}; see: hitless containers ps"
-        )
-    return sorted(found_all, key=lambda each: each.name)
+    globs = [name for name in selection.names if _is_glob(name)]
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for _, name in rows):
+            raise NoSuchContainer(404, f"no container matches {glob}; see: hitless containers ps --all")
+    ids = [id_ for id_, name in rows if not globs or any(fnmatchcase(name, glob) for glob in globs)]
+    return [each for each in await _inspected(engine, ids) if each is not None and _fits(each, selection)]
 
 
 async def _inspected(engine: Engine, names: Sequence[str]) -> list[Container | None]:
@@ -85,10 +89,6 @@ async def _inspected(engine: Engine, names: Sequence[str]) -> list[Container | N
             return await engine.find(name)
 
     return list(await asyncio.gather(*(one(name) for name in names)))
-
-
-def _is_meant(name: str, selection: Selection) -> bool:
-    return not selection.names or any(fnmatchcase(name, pattern) for pattern in selection.names)
 
 
 def _fits(container: Container, selection: Selection) -> bool:

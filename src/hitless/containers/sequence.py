@@ -16,6 +16,8 @@ WAIT_S: Final = 60.0
 KILL_WAIT_S: Final = 30.0
 """For a killed process to be gone; one in uninterruptible sleep is not."""
 DRAIN_S: Final = 60.0
+NEVER_S: Final = 10 * 365 * 24 * 3600.0
+"""Ten years: as long as an engine can be told to wait before it kills."""
 
 
 @dataclass(frozen=True, slots=True)

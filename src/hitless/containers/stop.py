@@ -28,19 +28,18 @@ from hitless.containers.errors import (
     EngineUnreachable,
     NoSuchContainer,
     NotRunning,
+    StateUnwritable,
 )
 from hitless.containers.hub import Watch
 from hitless.containers.judge import Evidence, judged
 from hitless.containers.memory import oom_kills
 from hitless.containers.outcome import StepTaken, StopOutcome
-from hitless.containers.sequence import KILL_WAIT_S, Sequence
+from hitless.containers.sequence import KILL_WAIT_S, NEVER_S, Sequence
 from hitless.containers.signals import DEFAULT, KILL, parse_signal
 
 ENGINE_BACK_S: Final = 30.0
 """For an engine that does not answer at the end of a deadline: without it nobody can be killed or judged."""
 UNDO_S: Final = 30.0
-NEVER_S: Final = 10 * 365 * 24 * 3600
-"""Ten years: as long as an engine can be told to wait before it kills."""
 COMES_BACK_S: Final = 10.0
 """For an engine to start a container again that it restarts by policy, on a machine that is busy."""
 SOON_S: Final = 1.0
@@ -77,6 +76,7 @@ class Stop:
         self._until = self._began
         self._sent_at: float | None = None
         self._cancelled = False
+        self._is_killing = False
         self._halt: asyncio.Task[bool] | None = None
         self._evidence: Final = Evidence(container, sequence)
         self._oom_kills: Final = oom_kills()
@@ -85,6 +85,11 @@ class Stop:
     def remaining_s(self) -> float:
         """Seconds until the present step's time is over."""
         return max(0.0, self._until - self._clock())
+
+    @property
+    def is_killing(self) -> bool:
+        """Whether the end has come: from then on there is nothing to extend or to cancel."""
+        return self._is_killing
 
     def extend(self, seconds: float) -> float:
         """Give the present step `seconds` more; returns how long it has now."""
@@ -103,7 +108,10 @@ class Stop:
 
         Raises:
             EngineError: before anything was done.
+            StateUnwritable: before a signal was sent.
         """
+        if self._cancelled:
+            return await self._judged()
         if not self.container.is_running:
             return await self._stop_idle()
         self._emit("stopping", sequence=str(self.sequence))
@@ -152,7 +160,11 @@ class Stop:
         await self._unpause()
         if self.sequence.drains and not await self._drained():
             return
-        self._aside.signalling()
+        try:
+            self._aside.signalling()
+        except StateUnwritable:
+            await self._undrain()
+            raise
         for step in self.sequence.steps:
             await self._signal(step.signal, step.wait_s)
             if await self._end() is not None or self._cancelled:
@@ -245,7 +257,7 @@ class Stop:
         if not self._stays_in_force or self._halt is not None or signal != self._engine_signal:
             await self._engine.kill(self.container.id, signal)
             return
-        halt = asyncio.create_task(self._engine.halt(self.container.id, NEVER_S, call_s=NEVER_S))
+        halt = asyncio.create_task(self._engine.halt(self.container.id, int(NEVER_S), call_s=NEVER_S))
         halt.add_done_callback(lambda _: self._watch.wake())
         await asyncio.wait({halt}, timeout=TAKEN_S)
         if halt.done():
@@ -299,6 +311,7 @@ class Stop:
             await asyncio.gather(self._halt, return_exceptions=True)
 
     async def _kill(self) -> None:
+        self._is_killing = True
         await self._signal(KILL, KILL_WAIT_S)
         await self._end()
 

@@ -22,6 +22,18 @@ class Target:
         return self.container.name
 
 
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """One container that can only be looked at, because what applies to it makes no sense."""
+
+    container: Container
+    message: str
+
+    @property
+    def name(self) -> str:
+        return self.container.name
+
+
 def order_of(targets: Sequence[Target]) -> Order:
     """Which of them is stopped after which.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hitless.change import ExitCode
-from hitless.containers.errors import ContainersError, EngineUnreachable, NoSuchContainer
+from hitless.containers.errors import ContainersError, EngineUnreachable, NoSuchContainer, StateUnwritable
 from hitless.containers.outcome import Ended, StopOutcome
 from hitless.containers.target import Target
 
@@ -31,6 +31,8 @@ def label_of(error: ContainersError) -> str:
         return "in_progress"
     if isinstance(error, NoSuchContainer):
         return "gone"
+    if isinstance(error, StateUnwritable):
+        return "state_unwritable"
     return "engine_gone" if isinstance(error, EngineUnreachable) else "engine_refused"
 
 

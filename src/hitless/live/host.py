@@ -20,6 +20,9 @@ class Host(Protocol):
     def inherited(self) -> str | None:
         """The settings (JSON) to start with, in place of those of the sources: what the other processes run on."""
 
+    async def room(self) -> None:
+        """Wait until what only one process can have may be opened here. May be called from another loop than the host's."""
+
     def attached(self, hosted: Hosted[Any]) -> None:
         """A runtime has started. Raises LiveError: there is one already."""
 

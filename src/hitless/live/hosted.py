@@ -23,6 +23,7 @@ from hitless.change import JSON, Deadline, Plan, Refused
 from hitless.config import plain
 from hitless.live.change import Prepared, Reconfiguration
 from hitless.live.foreign import watched
+from hitless.live.reading import revived
 from hitless.live.status import drains_of
 from hitless.live.wish import Wish
 
@@ -68,7 +69,7 @@ class Hosted(Generic[S]):
         text = json.dumps(plain(wish.settings))
         try:
             return text if self._wish_of(text).settings == wish.settings else None
-        except ValueError:
+        except Refused:
             return None
 
     def exclusive(self) -> list[str]:
@@ -160,7 +161,7 @@ class Hosted(Generic[S]):
         self._prepared = ended.result
 
     def _wish_of(self, settings: str) -> Wish[S]:
-        return Wish.of(self._service.runtime.model.model_validate_json(settings, strict=True))
+        return Wish.of(revived(self._service.runtime.model, settings))
 
     async def _settle(self) -> None:
         change, plan, prepared = self._begun()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
@@ -12,6 +13,7 @@ from hitless.change import Deadline, DeadlinePassed, Refused
 from hitless.change.ending import to_refusal
 from hitless.change.threads import in_thread
 from hitless.config import ConfigError, Loaded, Source, SourceUnreachable, load
+from hitless.config.checked import checked
 from hitless.live.wish import Wish
 
 S = TypeVar("S", bound=BaseModel)
@@ -53,3 +55,13 @@ class Reader(Generic[S]):
     def _load(self) -> Read[S]:
         loaded = load(self._model, *self._sources)
         return Wish.of(loaded.settings), loaded
+
+
+def revived(model: type[S], text: str) -> S:
+    """Settings that came as JSON from another process. Raises Refused: this one does not take them."""
+    try:
+        return checked(model, json.loads(text), lambda _: "")[0]
+    except ConfigError as error:
+        raise Refused("configuration_invalid", str(error), invalid=True) from None
+    except Exception as error:  # noqa: BLE001 - validators of the model are foreign code
+        raise to_refusal(error) from None

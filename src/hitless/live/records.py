@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from hitless.change import Event, Journal, JournalUnwritable
+from hitless.change import JSON, Event, Journal, JournalUnwritable
 from hitless.live.triggers import Triggers
 from hitless.live.unrecorded import Unrecorded
 
@@ -67,9 +67,16 @@ def _state_directory(name: str) -> Path:
 def write_line(logger: logging.Logger, event: Event) -> None:
     """The event as one line of the program's log."""
     fields = " ".join(
-        f"{key}={value!r}"
+        f"{key}={_short(value)!r}"
         for key, value in event.fields.items()
         if key != "detail" and value not in (None, "")
     )
     level = logging.WARNING if event.name in BAD else logging.INFO
     logger.log(level, "%s %s", event.name.replace(".", " ", 1), fields)
+
+
+def _short(value: JSON) -> JSON:
+    """Seconds and the like to the thousandth: nobody reads the rest."""
+    if isinstance(value, dict):
+        return {key: _short(each) for key, each in value.items()}
+    return round(value, 3) if isinstance(value, float) else value

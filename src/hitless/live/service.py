@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -40,7 +41,7 @@ from hitless.live.host import HOST, Host
 from hitless.live.hosted import Hosted
 from hitless.live.making import Maker, Stragglers
 from hitless.live.parts import Parts
-from hitless.live.reading import Read, Reader
+from hitless.live.reading import Read, Reader, revived
 from hitless.live.records import Records, write_line
 from hitless.live.triggers import Hangup, Triggers
 from hitless.live.veil import Veil
@@ -84,6 +85,8 @@ class Service(Generic[S]):
         self.transactions: Final = Transactions(self.journal, self.events)
         self._reader: Final = Reader(runtime.model, self.sources, runtime.limits.read_s)
         self._before: Wish[S] | None = None
+        self._first: Read[S] | None = None
+        """What to start with, between the reading and the start."""
         self._reading: str | None = None
         self._has_read: Final = asyncio.Event()
         self._loaded: Loaded[S] | None = None
@@ -142,14 +145,22 @@ class Service(Generic[S]):
 
     async def _start_hosted(self, host: Host, settings: S | None) -> Outcome:
         """The host's triggers and its journal are those that count."""
-        if host.inherited is not None:
-            settings = self.runtime.model.model_validate_json(host.inherited, strict=True)
+        await self._admitted(host, settings)
         outcome = await self._change("start", settings, requested_by="start")
         if outcome.status is not Status.APPLIED:
             host.failed(outcome.message, outcome.detail)
         await self._started(outcome)
         host.attached(Hosted(self))
         return outcome
+
+    async def _admitted(self, host: Host, settings: S | None) -> None:
+        """Wait for room for what the settings ask for; not if they are refused: then the start says so, and nobody has made
+        room for it.
+        """
+        self._first = await self._asked("start", settings)
+        with suppress(Refused):
+            self._reconfiguration("start", self._first[0]).plan()
+            await host.room()
 
     async def _started(self, outcome: Outcome) -> None:
         if outcome.status is not Status.APPLIED:
@@ -313,6 +324,11 @@ class Service(Generic[S]):
             self.stragglers.add(self.parts.hooks.committed(before.settings, wish.settings))
 
     async def _asked(self, kind: Kind, settings: S | None) -> Read[S]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if kind == "start" and self.host is not None and self.host.inherited is not None:
+            return await self._inherited(self.host.inherited), None
         if kind == "rollback":
             nowhere = Refused("nothing_to_roll_back_to", "there is no earlier generation to roll back to")
             return self._before or nowhere, None
@@ -322,6 +338,12 @@ class Service(Generic[S]):
             except Exception as error:  # noqa: BLE001 - so are serializers of the model
                 return to_refusal(error), None
         return await self.read()
+
+    async def _inherited(self, text: str) -> Wish[S] | Refused:
+        try:
+            return Wish.of(await in_thread(partial(revived, self.runtime.model, text), "take settings"))
+        except Refused as refused:
+            return refused
 
     async def read(self) -> Read[S]:
         """The sources as they are now."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from hitless.change import JSON, Refused
-from hitless.config import MASK, shown
+from hitless.config import shown
 from hitless.config.plain import Leaf
+from hitless.config.secrets import SHORTEST, without
 
-SHORTEST: Final = 4
-"""Characters. Shorter secrets are no secrets, and hiding them would tear ordinary words apart."""
 REMEMBERED: Final = 1000
+"""At least those that are in force, and so many of those that were."""
 
 
 class Veil:
@@ -21,17 +21,20 @@ class Veil:
         self._secrets: Final[dict[str, None]] = {}
 
     def learn(self, leaves: Iterable[Leaf]) -> None:
-        for leaf in leaves:
-            if leaf.is_secret:
-                for text in _texts(leaf.value):
-                    self._secrets[text] = self._secrets[repr(text)[1:-1]] = None
-        while len(self._secrets) > REMEMBERED:
+        found = [text for leaf in leaves if leaf.is_secret for text in _texts(leaf.value)]
+        for text in found:
+            self._remember(text)
+            self._remember(repr(text)[1:-1])
+        while len(self._secrets) > max(REMEMBERED, 2 * len(found)):
             del self._secrets[next(iter(self._secrets))]
 
+    def _remember(self, text: str) -> None:
+        """As the last one: those that are in use are not among the first that are forgotten."""
+        self._secrets.pop(text, None)
+        self._secrets[text] = None
+
     def over(self, text: str) -> str:
-        for secret in sorted(self._secrets, key=len, reverse=True):  # one may begin with another
-            text = text.replace(secret, MASK)
-        return str(shown(text))
+        return str(shown(without(text, self._secrets)))
 
     def refusal(self, refused: Refused) -> Refused:
         message, detail = self.over(refused.message), self.over(refused.detail)

@@ -30,6 +30,7 @@ class CommandSink:
         default=lambda process, timeout_s: process.wait(timeout_s), repr=False
     )
     """Waits for its end; raises subprocess.TimeoutExpired. For programs in which somebody else reaps all children."""
+    _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.command, str) or not self.command:
@@ -55,13 +56,20 @@ class CommandSink:
             process = self._started(asked, said)
         except (OSError, ValueError) as error:
             raise SinkFailed(f"cannot be run: {error}", is_final=True) from None
+        self._running.add(process)
         try:
             return self.code_of(process, self.timeout_s)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             process.wait()
             raise SinkFailed(f"did not end within {self.timeout_s:g} s, and was killed") from None
+        finally:
+            self._running.discard(process)
+
+    def interrupt(self) -> None:
+        """Kill the command that runs, and whatever it started: nobody is left to wait for it."""
+        for process in tuple(self._running):
+            _kill(process)
 
     def _started(self, asked: IO[bytes], said: IO[bytes]) -> subprocess.Popen[bytes]:
         # This thread has signals blocked (see Outbox), and a command inherits that: its own timers would not wake it.
@@ -72,3 +80,8 @@ class CommandSink:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -11,11 +11,13 @@ from typing import Final
 
 from hitless.change import Deadline
 from hitless.notify.notice import Notice
-from hitless.notify.sink import Sink, SinkFailed
+from hitless.notify.sink import Interruptible, Sink, SinkFailed
 
 log = logging.getLogger(__name__)
 
 QUEUE_LIMIT: Final = 1000
+INTERRUPTED_S: Final = 1.0
+"""For a sink that is broken off to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,29 @@ class Outbox:
         with self._changed:
             return Counts(self._delivered, self._failed, self._dropped, self._unfinished, self._trouble)
 
-    def close(self, deadline: Deadline) -> None:
-        """Take no more, and try each that waits once; what is left at the deadline is dropped."""
+    def hurry(self) -> None:
+        """Take no more, and try each that waits once, without a pause."""
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
-            while self._unfinished and not deadline.expired:
-                self._changed.wait(deadline.remaining())
+
+    def close(self, deadline: Deadline) -> None:
+        """Hurry; what is left at the deadline is dropped, and a sink that is still at work is broken off if it can be."""
+        self.hurry()
+        with self._changed:
+            self._wait(deadline)
             while self._queue:
                 self._drop(self._queue.popleft())
                 self._unfinished -= 1
+            is_at_work = self._unfinished > 0
+        if is_at_work and isinstance(self.sink, Interruptible):
+            self.sink.interrupt()
+            with self._changed:
+                self._wait(Deadline.after(INTERRUPTED_S))
+
+    def _wait(self, deadline: Deadline) -> None:
+        while self._unfinished and not deadline.expired:
+            self._changed.wait(deadline.remaining())
 
     def _run(self) -> None:
         # Signals belong to the program's own threads.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from hitless.notify.notice import Notice
 
@@ -52,3 +52,11 @@ class Sink(Protocol):
         Raises:
             SinkFailed: it was not delivered.
         """
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A sink whose `send` can be broken off."""
+
+    def interrupt(self) -> None:
+        """End what `send` is at, from another thread; it raises SinkFailed then. Does nothing if it is at nothing."""

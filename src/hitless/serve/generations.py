@@ -86,6 +86,7 @@ class ServeGeneration:
         self.basis = ""
         """Digest of all that is given to its processes: another one needs other processes."""
         self._lender: ServeGeneration | None = None
+        self._asks_for_room = False
 
     @property
     def number(self) -> int:
@@ -150,8 +151,8 @@ class ServeGeneration:
     async def prepare(
         self, deadline: Deadline, make_room: Callable[[], Awaitable[None]] | None = None
     ) -> list[WorkerProcess]:
-        """Imports the application and starts all workers; they are ready, and serve nobody yet. `make_room` is awaited
-        between the two.
+        """Imports the application and starts all workers; they are ready, and serve nobody yet. `make_room` is awaited when
+        they have come so far that their settings are taken, and before they open what only one can have.
 
         Raises:
             Refused, DeadlinePassed: why not.
@@ -159,9 +160,7 @@ class ServeGeneration:
         if self.template is None or not self.template.is_alive:
             await self.build_template(deadline)
         faults.reach("template.loaded")
-        if make_room is not None:
-            await make_room()
-        workers = await self.start_workers(self.settings.workers, deadline)
+        workers = await self.start_workers(self.settings.workers, deadline, make_room)
         faults.reach("workers.ready")
         await self.probe(workers, deadline)
         faults.reach("workers.probed")
@@ -195,19 +194,24 @@ class ServeGeneration:
                 "template.unforkable", generation=self.number, threads=", ".join(template.threads)[:300]
             )
 
-    async def start_workers(self, number: int, deadline: Deadline) -> list[WorkerProcess]:
+    async def start_workers(
+        self, number: int, deadline: Deadline, make_room: Callable[[], Awaitable[None]] | None = None
+    ) -> list[WorkerProcess]:
         """`number` more workers, all of them ready; on failure none of them is left.
 
         Raises:
             Refused, DeadlinePassed.
         """
         started: list[WorkerProcess] = []
+        self._asks_for_room = make_room is not None
         try:
             if self.forks:
                 for _ in range(number):
                     await self._fork(started, deadline)
             else:
                 await self._import_each(number, started, deadline)
+            if make_room is not None:
+                await self._admit(started, make_room, deadline)
             await _all(deadline.wait(worker.ready, self._not_ready(worker)) for worker in started)
             self._note_live(started)
         except BaseException:
@@ -215,6 +219,16 @@ class ServeGeneration:
                 worker.kill()
             raise
         return started
+
+    async def _admit(
+        self, started: Sequence[WorkerProcess], make_room: Callable[[], Awaitable[None]], deadline: Deadline
+    ) -> None:
+        """Raises Refused, DeadlinePassed: if one of them cannot start anyway, no room is made."""
+        await _all(deadline.wait(worker.came_so_far(), self._not_ready(worker)) for worker in started)
+        self._asks_for_room = False
+        await make_room()
+        for worker in started:
+            worker.admit()
 
     def _not_ready(self, worker: WorkerProcess) -> str:
         if self.settings.interface != "program":
@@ -293,7 +307,12 @@ class ServeGeneration:
         )
 
     def _worker_fields(self, worker: WorkerProcess) -> dict[str, Any]:
-        return {"worker": worker.number, "generation": self.number, "inherits": self.live is not None}
+        return {
+            "worker": worker.number,
+            "generation": self.number,
+            "inherits": self.live is not None,
+            "asks_for_room": self._asks_for_room,
+        }
 
     def _exhausted(self, worker: WorkerProcess, error: str) -> None:
         self._host.events.emit("worker.exhausted", worker=worker.number, generation=self.number, error=error)

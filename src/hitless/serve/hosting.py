@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from hitless.serve.channel import MESSAGE_CHARS, Message, clip
@@ -40,6 +41,8 @@ class Hosting:
         """Why the runtime could not be started."""
         self.on_ready: Callable[[], None] = lambda: None
         self._inherited: str | None = None
+        self._must_ask = False
+        self._room: Final[Future[None]] = Future()
         self._lifetime: Lifetime | None = None
 
     # As the runtime's host
@@ -47,6 +50,11 @@ class Hosting:
     @property
     def inherited(self) -> str | None:
         return self._inherited
+
+    async def room(self) -> None:
+        if self._must_ask:
+            self._loop.call_soon_threadsafe(self._send, "room")
+            await asyncio.shield(asyncio.wrap_future(self._room))
 
     def attached(self, hosted: Hosted[Any]) -> None:
         if self._hosted is not None:
@@ -83,8 +91,15 @@ class Hosting:
         """The settings with which the runtime is to start."""
         self._inherited = _read(message.fds[0])
 
-    def take_in(self) -> None:
-        """Be the host of what is started in this task and its children, if the application has anything to be a host of."""
+    def admit(self, _message: Message) -> None:
+        """The other process has ended."""
+        self._room.set_result(None)
+
+    def take_in(self, *, must_ask: bool) -> None:
+        """Be the host of what is started in this task and its children, if the application has anything to be a host of.
+        `must_ask` says that another process has what only one can have, until the supervisor has ended it.
+        """
+        self._must_ask = must_ask
         module = sys.modules.get("hitless.live.host")
         if module is not None:
             module.HOST.set(self)

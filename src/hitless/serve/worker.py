@@ -86,6 +86,7 @@ class Worker:
             "log": self._reopen_log,
             "settings": self._inherit,
             "live": self._hosting.told,
+            "room": self._hosting.admit,
         }
         self._has_inherited: Final = asyncio.Event()
 
@@ -94,9 +95,8 @@ class Worker:
         try:
             self._tls = tls_context(self._config["tls"])
         except OSError as error:  # ssl.SSLError among them
-            self._channel.send(
-                "failed", reason="tls_invalid", message=f"the TLS certificate cannot be used: {error}"
-            )
+            message = f"the TLS certificate cannot be used: {error}"
+            self._channel.send("failed", reason="tls_invalid", message=message)
             return
         try:
             await self._start_up()
@@ -131,7 +131,7 @@ class Worker:
         """The application is ready, and its runtime, if it has one. Raises StartupFailed."""
         if self._config.get("inherits"):
             await self._has_inherited.wait()
-        self._hosting.take_in()
+        self._hosting.take_in(must_ask=bool(self._config.get("asks_for_room")))
         await self._engine.startup()
         if self._hosting.failure is not None:
             raise StartupFailed(self._hosting.failure[0])

@@ -72,6 +72,8 @@ class WorkerProcess:
         self._channel: AsyncChannel | None = None
         self.ready: asyncio.Future[None] = self.loop.create_future()
         self.serving: asyncio.Future[None] = self.loop.create_future()
+        self.wants_room: asyncio.Future[None] = self.loop.create_future()
+        """Its settings are taken; it goes on when it is admitted."""
         self.gone: asyncio.Future[None] = self.loop.create_future()
         self._reports: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._report_number = 0
@@ -163,6 +165,17 @@ class WorkerProcess:
         """Its runtime is to start with these settings; it waits for them (`inherits` in its configuration)."""
         self._send("settings", [state.fd])
 
+    def admit(self) -> None:
+        """It may open what only one process can have."""
+        if self.wants_room.done():
+            self._send("room")
+
+    async def came_so_far(self) -> None:
+        """Returns when it wants room, or is ready without. Raises Refused: it will never be."""
+        await asyncio.wait({self.wants_room, self.ready}, return_when=asyncio.FIRST_COMPLETED)
+        if self.ready.done():
+            self.ready.result()
+
     def take_state(self) -> LiveState | None:
         """The settings that its runtime has started with, once."""
         state, self._state = self._state, None
@@ -234,6 +247,8 @@ class WorkerProcess:
                 self.state = WorkerState.READY
                 self._note_live(message)
                 _settle(self.ready)
+            case "room":
+                _settle(self.wants_room)
             case "failed":
                 detail = message.fields.get("detail", "")
                 _refuse(self.ready, Refused(message["reason"], message["message"], detail))

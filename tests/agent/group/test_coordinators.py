@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.servers.etcd import etcd, etcd_server  # noqa: F401
+from tests.servers.etcd import Etcd, etcd, etcd_server  # noqa: F401
 from tests.servers.redis import redis_server  # noqa: F401
 from tests.servers.zookeeper import zookeeper_server  # noqa: F401
 
@@ -20,6 +22,7 @@ from hitless.agent.group.member import Member, Register
 from hitless.agent.group.options import GroupSettings
 from hitless.agent.group.places import coordinator
 from hitless.agent.group.record import Draft, Record
+from hitless.config.etcd import Gateway
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -186,3 +189,32 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_a_power_failure_has_left_of_a_member_holds_up_the_others_no_longer_than_its_lease(
+    tmp_path: Path,
+) -> None:
+    meeting = Directory(tmp_path / "group", 30.0)
+    meeting.join(register("one"))
+    left = tmp_path / "group" / "members" / "two@1"
+    left.write_text("")
+    with pytest.raises(Unreachable, match="two@1 is not a member"):
+        meeting.look()
+    os.utime(left, (0, 0))
+    assert {each.member.name for each in meeting.look().registers.values()} == {"one"}
+    meeting.leave()
+
+
+def test_a_key_of_etcd_that_is_nothing_of_a_group_is_named_and_nobody_goes_on_without_it(etcd: Etcd) -> None:  # noqa: F811
+    name = uuid.uuid4().hex
+    settings = GroupSettings(name=name, url=etcd.endpoint.replace("http", "etcd3+http"), lease=5, timeout=1)
+    meeting = coordinator(settings)
+    meeting.join(register("one"))
+    odd = f"/hitless/groups/{name}/group/members/odd"
+    Gateway((etcd.endpoint,), 10).ask(
+        "/v3/kv/put", {"key": b64encode(odd.encode()).decode(), "value": b64encode(b"garbage").decode()}
+    )
+    with pytest.raises(Unreachable, match=f"{odd}: Invalid JSON") as refused:
+        meeting.look()
+    assert "\n" not in str(refused.value)
+    meeting.leave()

@@ -353,3 +353,34 @@ async def test_samples_of_ceilometers_polling_agents_are_taken(rabbit: Place, gr
     (found,) = ground.kept_now().samples
     assert (found.name, found.volume, found.kind, found.project) == ("cpu", 5.0, "cumulative", "p")
     assert json.dumps(found.to_json()["timestamp"]) == '"2026-11-27T10:00:00+00:00"'
+
+
+async def test_samples_that_nobody_can_write_are_put_aside_and_block_nothing(
+    place: Place, ground: Listening
+) -> None:
+    good = {
+        "counter_name": "cpu",
+        "counter_type": "gauge",
+        "counter_unit": "ns",
+        "counter_volume": 5,
+        "resource_id": "i1",
+        "timestamp": "2026-11-27T10:00:00",
+    }
+    odd: list[dict[str, Any]] = [
+        {"counter_name": {}},
+        {"counter_name": None},
+        {"counter_unit": ["ns"]},
+        {"resource_metadata": "text"},
+        {"user_id": {"a": 1}},
+        {"source": 5},
+    ]
+    place.send(
+        *(message(1, event_type="telemetry.polling", payload={"samples": [good | each]}) for each in odd),
+        message(1, event_type="telemetry.polling", payload={"samples": [good]}),
+        message(1, event_type="telemetry.polling", payload={"samples": 5}),
+        envelope(message(7)),
+    )
+    agent = await ground.started(listens(place.spec(attempts=1)))
+    await until(lambda: status(agent)["acked"] == len(odd) + 3, "they were not acknowledged")
+    assert ground.sizes == [5, 7]
+    assert status(agent)["dead_lettered"] == len(odd) + 1

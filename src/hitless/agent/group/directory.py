@@ -104,7 +104,7 @@ class Directory:
 
     def get(self, config: str) -> str | None:
         try:
-            return self._in("configs", config).read_text()
+            return self._in("configs", config).read_text(errors="replace")  # then it has another hash
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -130,7 +130,8 @@ class Directory:
             except FileNotFoundError:
                 continue  # it was removed as an old one meanwhile
             except ValidationError as error:
-                raise Unreachable(f"the group's record is not readable: {error}") from error
+                why = error.errors()[0]["msg"]
+                raise Unreachable(f"the group's record {latest} is not readable: {why}") from error
         return Record(), 0
 
     # Registers
@@ -178,6 +179,8 @@ class Directory:
         except FileNotFoundError:
             return None, False
         except (ValueError, KeyError, TypeError) as error:
+            if self._is_old(file):  # a power failure has left it so: nobody renews it
+                return None, False
             raise Unreachable(f"{file} is not a member of the group: {error}") from error
         if boot != boot_id() and time.time() - said < 2 * self._lease_s:
             raise Unreachable(
@@ -190,6 +193,13 @@ class Directory:
                     each.unlink()
             return None, False
         return register, boottime() < until
+
+    def _is_old(self, file: Path) -> bool:
+        """Whether nobody has renewed it for two leases, by the wall clock: that of the file system is no other."""
+        try:
+            return time.time() - file.stat().st_mtime > 2 * self._lease_s
+        except FileNotFoundError:
+            return True
 
     def _is_gone(self, name: str) -> bool:
         return self._in("gone", name).exists()

@@ -42,8 +42,28 @@ class Document:
         try:
             files = json.loads(text)["files"]
             return cls(tuple((str(name), str(content)) for name, content in files))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError("it does not hold the files of a definition") from error
+
+    @classmethod
+    def kept(cls, text: str, config: str) -> Document:
+        """What a store keeps as `config`. Where it was changed in its place, members would poll by different ones of one name.
+
+        Raises:
+            Refused: it is none, or another one.
+        """
+        try:
+            document = cls.of(text)
+        except ValueError as error:
+            raise Refused(
+                "config_invalid", f"the configuration cannot be read: {error}", invalid=True
+            ) from error
+        if document.hash != config:
+            told = (
+                f"what the store keeps as configuration {config[:12]} was changed there; propose it instead"
+            )
+            raise Refused("config_invalid", told, invalid=True)
+        return document
 
     @classmethod
     def read(
@@ -69,6 +89,20 @@ class Document:
             Refused: it is not valid here.
         """
         place = folder / self.hash[:16]
+        try:
+            reading = read(self._written(place))
+            problems = check(reading, plugins).problems
+        except ConfigError as error:
+            problems = tuple(error.problems)
+        except OSError as error:
+            raise Refused("config_unwritable", f"it cannot be written to {place}: {error}") from error
+        if problems:
+            told = "\n".join(str(each).replace(f"{place}/", "") for each in problems)
+            raise Refused("config_invalid", told, invalid=True)
+        return Running.of(reading.definition, notifications)
+
+    def _written(self, place: Path) -> list[Path]:
+        """Raises OSError."""
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         paths = []
         for name, content in self.files:
@@ -76,12 +110,4 @@ class Document:
             path.write_text(content)
             path.chmod(MODE)
             paths.append(path)
-        try:
-            reading = read(paths)
-            problems = check(reading, plugins).problems
-        except ConfigError as error:
-            problems = tuple(error.problems)
-        if problems:
-            told = "\n".join(str(each).replace(f"{place}/", "") for each in problems)
-            raise Refused("config_invalid", told, invalid=True)
-        return Running.of(reading.definition, notifications)
+        return paths

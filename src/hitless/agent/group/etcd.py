@@ -65,7 +65,7 @@ class Etcd:
             reading = self._gateway.ask("/v3/kv/range", _below(f"{self._prefix}/group/"))
         except EtcdError as error:
             raise Unreachable(str(error)) from error
-        record, version, registers = Record(), 0, {}
+        record, version, registers, key = Record(), 0, {}, ""
         try:
             for pair in reading.get("kvs", ()):
                 key, value = b64decode(pair["key"]).decode(), b64decode(pair.get("value", ""))
@@ -75,7 +75,9 @@ class Etcd:
                     register = Register.model_validate_json(value)
                     registers[register.member.id] = register
         except (ValidationError, UnicodeDecodeError) as error:
-            raise Unreachable(f"what is below {self._prefix} in etcd is not a group: {error}") from error
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            told = f"what is below {self._prefix} in etcd is not a group: {key}: {why}"
+            raise Unreachable(told) from error
         return Sight(record, version, registers)
 
     def write(self, record: Record, version: int) -> bool:
@@ -89,7 +91,7 @@ class Etcd:
     def get(self, config: str) -> str | None:
         answer = self._ask("/v3/kv/range", {"key": _encoded(f"{self._prefix}/configs/{config}")})
         found = answer.get("kvs", ())
-        return b64decode(found[0].get("value", "")).decode() if found else None
+        return b64decode(found[0].get("value", "")).decode(errors="replace") if found else None
 
     def close(self) -> None:
         pass

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from hitless.agent.group.coordinator import Coordinator, Unreachable
 from hitless.change import Deadline, DeadlinePassed
-from hitless.live.threads import in_thread
+from hitless.change.threads import in_thread
 
 T = TypeVar("T")
 

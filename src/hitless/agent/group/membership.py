@@ -19,6 +19,7 @@ from typing import Any, Final
 from hitless.agent.group.coordinator import Coordinator, LeaseLost, Sight, Unreachable
 from hitless.agent.group.diary import Diary
 from hitless.agent.group.directory import boottime
+from hitless.agent.group.document import Document
 from hitless.agent.group.line import Line
 from hitless.agent.group.member import Member, Register, Verdict
 from hitless.agent.group.options import GroupSettings
@@ -316,8 +317,9 @@ class Membership:
         text = await self._line.call(lambda store: store.get(config))
         if text is None:
             raise Refused("config_missing", f"the store has no configuration {config[:12]}")
+        document = Document.kept(text, config)
         async with self._one_step:
-            await self._station.prepare(epoch, text, timeout_s)
+            await self._station.prepare(epoch, document, timeout_s)
 
     async def _settle(self, epoch: int) -> None:
         try:

@@ -112,7 +112,7 @@ class Redis:
 
     def get(self, config: str) -> str | None:
         found = self._ask("HGET", self._key("configs"), config)
-        return None if found is None else bytes(found).decode()
+        return None if found is None else bytes(found).decode(errors="replace")
 
     def close(self) -> None:
         client, self._client = self._client, None

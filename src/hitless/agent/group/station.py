@@ -19,11 +19,11 @@ from hitless.agent.group.document import Document
 from hitless.agent.notifications.settings import Notifications
 from hitless.agent.plugins import Plugins
 from hitless.change import Refused
+from hitless.change.threads import in_thread
 from hitless.config import plain
 from hitless.live.host import HOST
 from hitless.live.hosted import Hosted
 from hitless.live.lifetime import Lifetime
-from hitless.live.threads import in_thread
 
 
 class Station:
@@ -52,15 +52,9 @@ class Station:
         context.run(HOST.set, self)
         await asyncio.create_task(self.agent.start(), context=context)
 
-    async def prepare(self, epoch: int, text: str, timeout_s: float) -> None:
+    async def prepare(self, epoch: int, document: Document, timeout_s: float) -> None:
         """Raises Refused: nothing is left of it."""
         await self.discard()
-        try:
-            document = Document.of(text)
-        except ValueError as error:
-            raise Refused(
-                "config_invalid", f"the configuration cannot be read: {error}", invalid=True
-            ) from error
         running = await in_thread(
             lambda: document.running(self._folder, self._plugins, self._notifications), f"check epoch {epoch}"
         )
@@ -101,6 +95,9 @@ class Station:
     @property
     def inherited(self) -> str | None:
         return None
+
+    async def room(self) -> None:
+        """A member has nothing that another one must give up first."""
 
     def attached(self, hosted: Hosted[Any]) -> None:
         self._hosted = hosted

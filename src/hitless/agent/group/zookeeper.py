@@ -95,7 +95,7 @@ class ZooKeeper:
         self._connected()
         with _told(self._url):
             found = self._read(f"configs/{config}")
-        return None if found is None else bytes(found[0]).decode()
+        return None if found is None else bytes(found[0]).decode(errors="replace")
 
     def close(self) -> None:
         tooz, self._tooz = self._tooz, None

@@ -23,7 +23,7 @@ from hitless.agent.notifications.spec import ListenerSpec
 from hitless.agent.notifications.verdict import Dead, Reason, Verdict
 from hitless.agent.publishers.receipt import NotTaken
 from hitless.agent.sample import Sample
-from hitless.live.threads import in_thread
+from hitless.change.threads import in_thread
 
 log = logging.getLogger(__name__)
 

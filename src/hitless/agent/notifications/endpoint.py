@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from hitless.agent.event import Event
 from hitless.agent.filters import Filter
+from hitless.agent.flaws import flaw_of
 from hitless.agent.notifications.notification import Notification
 from hitless.agent.sample import Sample
 
@@ -37,9 +38,13 @@ class Endpoint:
     def make(self, notification: Notification) -> list[Sample | Event]:
         """Raises EndpointFailed."""
         try:
-            return list(self._make(notification))
+            made = list(self._make(notification))
         except Exception as error:
             raise EndpointFailed(f"{self.name}: {type(error).__name__}: {error}") from error
+        flaw = next((flaw for each in made if (flaw := flaw_of(each)) is not None), None)
+        if flaw is not None:
+            raise EndpointFailed(f"{self.name}: {flaw}")
+        return made
 
 
 def endpoint(

@@ -27,7 +27,7 @@ from hitless.agent.notifications.spec import ListenerSpec
 from hitless.agent.notifications.verdict import Dead, Take, Verdict, dead_letter
 from hitless.agent.publishers.receipt import NotTaken
 from hitless.change import JSON
-from hitless.live.threads import in_thread
+from hitless.change.threads import in_thread
 
 log = logging.getLogger(__name__)
 

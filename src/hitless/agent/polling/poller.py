@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hitless.agent.definition import PollingSource
 from hitless.agent.filters import Filter
+from hitless.agent.flaws import sound
 from hitless.agent.generation import Enter, Generation
 from hitless.agent.plugins import DISCOVERY, POLLSTER, Plugins
 from hitless.agent.polling.clock import Clock
@@ -218,10 +219,16 @@ class _Round:
         )
         measure: Any = pollster.measure
         if pollster.is_async:
-            return list(await measure(poll))
-        in_thread = self._poller._workers.start(lambda: list(measure(poll)), f"poll {meter}")
+            return self._sound(meter, *sound(await measure(poll)))
+        in_thread = self._poller._workers.start(lambda: sound(measure(poll)), f"poll {meter}")
         call.goes_on(in_thread)
-        return await asyncio.shield(in_thread)
+        return self._sound(meter, *await asyncio.shield(in_thread))
+
+    def _sound(self, meter: str, samples: list[Sample], flaws: list[str]) -> list[Sample]:
+        if flaws:
+            self._poller._tally.polls["errors"] += 1
+            log.warning("%s of %s gave %d that are left out: %s", meter, self._name, len(flaws), flaws[0])
+        return samples
 
     async def _resources(self, pollster: Pollster) -> tuple[str, ...]:
         """This agent's of those that the source names and finds; where it says neither, of those that the pollster finds."""

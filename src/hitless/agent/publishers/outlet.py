@@ -185,10 +185,9 @@ class Outlet(Generic[T]):
         self._counts["published"] -= rejected
 
     def _warn(self, error: Any, count: int, attempt: int) -> None:
-        tries, kind = self._retry.attempts, type(error).__name__
-        log.warning(
-            "%s did not take %d (attempt %d of %d): %s: %s", self._name, count, attempt, tries, kind, error
-        )
+        goes_on_for_ever = self._keeps and isinstance(error, OSError)
+        of, kind = "" if goes_on_for_ever else f" of {self._retry.attempts}", type(error).__name__
+        log.warning("%s did not take %d (attempt %d%s): %s: %s", self._name, count, attempt, of, kind, error)
 
 
 def claimed(claims: deque[tuple[int, Receipt | None]], count: int) -> Claims:

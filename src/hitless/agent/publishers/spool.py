@@ -126,19 +126,26 @@ class Spool(Generic[T]):
             raise
 
     def take_over(self) -> int:
-        """Append what is left behind in other folders of this queue; how many items that is. Raises OSError."""
+        """Append what is left behind in other folders of this queue; how many items that is. What does not fit stays there.
+
+        Raises OSError.
+        """
         found = 0
         for path, lock in _left_behind(self._folder, self._mine):
             other = Spool[T](
                 self._folder, size=self._size, sync=self._sync, encode=self._encode, decode=self._decode
             )
             other._mine, other._lock = path, lock
-            other._load()
-            while items := other.read(1000):
-                self.append(items)
-                found += len(items)
-                other.settle()
-            other.close()
+            try:
+                other._load()
+                while items := other.read(1000):
+                    self.append(items, room=Room.NONE)
+                    found += len(items)
+                    other.settle()
+            except Full:
+                break
+            finally:
+                other.close()
         return found
 
     def append(self, items: Sequence[T], *, room: Room = Room.OLDEST) -> int:
@@ -262,8 +269,10 @@ class Spool(Generic[T]):
         """That which is written to now."""
         if self._writing >= 0 and self._segments and self._segments[-1].size + more <= self._limit:
             return self._segments[-1]
-        if self._writing >= 0:
-            os.close(self._writing)
+        # Forgotten first: if there is no room for another file, its number is somebody else's by the next call.
+        full, self._writing = self._writing, -1
+        if full >= 0:
+            os.close(full)
         path = self._mine / f"{self._next:010}"
         self._next += 1
         self._writing = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
@@ -318,6 +327,8 @@ def _record(file: int, offset: int) -> tuple[bytes, int] | None:
     if len(head) < HEAD.size:
         return None
     length, checksum, items = HEAD.unpack(head)
+    if length > os.fstat(file).st_size - offset:
+        return None  # not asked for: what is no length may be gigabytes
     payload = os.pread(file, length, offset + HEAD.size)
     return (payload, items) if len(payload) == length and zlib.crc32(payload) == checksum else None
 

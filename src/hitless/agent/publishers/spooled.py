@@ -11,10 +11,12 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, Generic, TypeVar
 
 from hitless.agent.definition import Retry, WhenFull
-from hitless.agent.publishers.outlet import FLUSH_S, Claims, Outlet, claimed
+from hitless.agent.publishers.outlet import FLUSH_S, Outlet, claimed
 from hitless.agent.publishers.receipt import Receipt
 from hitless.agent.publishers.spool import Full, Room, Spool
 from hitless.agent.workers import Workers
@@ -28,6 +30,25 @@ TAKE_OVER_S: Final = 30.0
 """How often one that has nothing to do looks for what others have left behind."""
 AT_ONCE: Final = 5000
 """Items that are stored in one go, so that a publisher need not wait long for its turn at the files."""
+
+
+@dataclass(slots=True)
+class _Storing(Generic[T]):
+    """What is on its way to the disk."""
+
+    left: deque[T]
+    became: list[tuple[int, str]] = field(default_factory=list)
+    """Of so many, from the first on."""
+    dropped: int = 0
+    """Older ones, for want of room."""
+
+    def done(self, count: int, became: str) -> None:
+        for _ in range(count):
+            self.left.popleft()
+        self.became.append((count, became))
+
+    def give_up(self) -> None:
+        self.done(len(self.left), "failed")
 
 
 class SpooledOutlet(Outlet[T]):
@@ -53,7 +74,7 @@ class SpooledOutlet(Outlet[T]):
         self._files: Final = asyncio.Lock()
         self._stage: Final[deque[T]] = deque()
         self._staged: Final[deque[tuple[int, Receipt | None]]] = deque()
-        self._storing: Claims = []
+        self._storing: Final[deque[tuple[int, Receipt | None]]] = deque()
         self._to_store: Final = asyncio.Event()
         self._has_space: Final = asyncio.Event()
         self._is_spilling = True
@@ -130,22 +151,26 @@ class SpooledOutlet(Outlet[T]):
 
     async def _keep(self) -> None:
         """What is still in memory goes to disk as well."""
-        left = [*self._held, *self._waiting, *self._stage]
-        claims = [*self._in_hand, *self._claims, *self._storing, *self._staged]
+        work = _Storing(deque([*self._held, *self._waiting, *self._stage]))
+        self._storing.extend([*self._in_hand, *self._claims, *self._staged])
         self._waiting.clear()
         self._stage.clear()
-        if not left:
+        if not work.left:
             return
         try:
-            await self._filed(lambda: self._appended(left, room=Room.ANY))
-            self._settle(claims, "stored")
+            await self._filed(lambda: self._append(work, room=Room.ANY))
         except OSError as error:
-            self._settle(claims, "failed")
-            log.warning("%d are lost: %s cannot be written: %s", len(left), self._spool.folder, error)
+            log.warning("%d are lost: %s cannot be written: %s", len(work.left), self._spool.folder, error)
+            work.give_up()
+        self._note(work)
 
     async def _filed(self, work: Callable[[], R]) -> R:
+        # Shielded with its lock: who is cancelled must not leave the files to another while they are still written.
+        return await asyncio.shield(self._locked(work))
+
+    async def _locked(self, work: Callable[[], R]) -> R:
         async with self._files:
-            return await asyncio.shield(self._workers.run(work, f"files of {self._name}"))
+            return await self._workers.run(work, f"files of {self._name}")
 
     # To disk
 
@@ -160,48 +185,65 @@ class SpooledOutlet(Outlet[T]):
             # Where nothing may be dropped there must be room for all or none: one record.
             most = self._batch_size if self._when_full == "block" else AT_ONCE
             size = min(most, len(self._stage))
-            items = [self._stage.popleft() for _ in range(size)]
-            self._storing = claimed(self._staged, size)
-            if not await self._stored(items):
+            items = deque(self._stage.popleft() for _ in range(size))
+            self._storing.extend(claimed(self._staged, size))
+            if not await self._stored(_Storing(items)):
                 break
-            self._storing = []
             self._has_room.set()
             self._more.set()
         asyncio.get_running_loop().call_soon(self._more.set)  # when this has ended
 
-    async def _stored(self, items: Sequence[T]) -> bool:
-        """Whether to go on; if not, these are back in the stage."""
+    async def _stored(self, work: _Storing[T]) -> bool:
+        """Whether to go on; if not, what is left of it is back in the stage."""
         attempt, room = 1, Room.NONE if self._when_full == "block" else Room.OLDEST
-        while True:
-            self._has_space.clear()  # before, so that what becomes free meanwhile is noticed
-            try:
-                self._counts["dropped"] += await self._filed(lambda: self._appended(items, room=room))
-                self._settle(self._storing, "stored")
-                return True
-            except Full:
-                if not self._worker.done():
-                    await self._has_space.wait()
-                    continue
-            except OSError as error:
-                log.warning("%s cannot be written (attempt %d): %s", self._spool.folder, attempt, error)
-                if attempt >= self._retry.attempts:
-                    self._settle(self._storing, "failed")
-                    return True
-                attempt += 1
-                await asyncio.sleep(self._retry.first)
-            if self._is_closing or self._worker.done():
-                self._stage.extendleft(reversed(items))
-                self._staged.extendleft(reversed(self._storing))
-                self._storing = []
-                return False
+        try:
+            while work.left:
+                self._has_space.clear()  # before, so that what becomes free meanwhile is noticed
+                try:
+                    await self._filed(lambda: self._append(work, room=room))
+                except Full:
+                    if not self._worker.done():
+                        await self._has_space.wait()
+                        continue
+                except OSError as error:
+                    log.warning("%s cannot be written (attempt %d): %s", self._spool.folder, attempt, error)
+                    if attempt >= self._retry.attempts:
+                        work.give_up()
+                        return True
+                    attempt += 1
+                    await asyncio.sleep(self._retry.first)
+                if work.left and (self._is_closing or self._worker.done()):
+                    return False
+            return True
+        finally:
+            self._note(work)
+            self._stage.extendleft(reversed(work.left))
+            self._staged.extendleft(reversed(self._storing))
+            self._storing.clear()
 
-    def _appended(self, items: Sequence[T], *, room: Room) -> int:
-        """In records that a publisher can be given as they are."""
+    def _append(self, work: _Storing[T], *, room: Room) -> None:
+        """In records that a publisher can be given as they are. What is stored is no longer in `work.left`.
+
+        Raises Full, OSError.
+        """
         size = self._batch_size
-        dropped = 0
-        for first in range(0, len(items), size):
-            dropped += self._spool.append(items[first : first + size], room=room)
-        return dropped
+        while work.left:
+            record = list(islice(work.left, size))
+            try:
+                work.dropped += self._spool.append(record, room=room)
+            except (TypeError, ValueError, RecursionError) as error:
+                if len(record) > 1:  # one of them cannot be written: the others can
+                    size = 1
+                    continue
+                log.warning("%s: one is lost that cannot be stored: %s", self._name, error)
+                work.done(1, "failed")
+            else:
+                work.done(len(record), "stored")
+
+    def _note(self, work: _Storing[T]) -> None:
+        self._counts["dropped"] += work.dropped
+        for count, became in work.became:
+            self._settle(claimed(self._storing, count), became)
 
     # From disk
 
@@ -217,8 +259,9 @@ class SpooledOutlet(Outlet[T]):
             self._more.clear()  # before looking, so that what comes meanwhile is noticed
             try:
                 goes_on = await self._next()
-            except OSError as error:
-                log.warning("%s cannot be read: %s", self._spool.folder, error)
+            except (OSError, TypeError, ValueError, LookupError) as error:
+                # It stays there, for a version of this program that can read it or for somebody to look at.
+                log.warning("%s cannot be read: %s: %s", self._spool.folder, type(error).__name__, error)
                 await self._pause(self._retry.longest)
                 goes_on = not self._is_closing
 

@@ -11,7 +11,7 @@ from oslo_config import cfg
 
 from hitless.config.document import Data
 from hitless.config.ini_lines import DEFAULT_SECTION, Entry, Lines
-from hitless.config.interpolation import DEPTH_LIMIT, REFERENCE, Budget
+from hitless.config.interpolation import ALL, REFERENCE, Budget, Chain, check_depth
 from hitless.config.keys import KeyPath
 from hitless.config.oslo.options import Backends, Options, OsloOptions, section_name
 from hitless.config.oslo.values import has_reference
@@ -33,6 +33,7 @@ class Reading:
         self._filled_in: Final[set[KeyPath]] = set()
         """Defaults whose references were replaced."""
         self._problems: Final[list[Problem]] = []
+        self._budget: Final = Budget(times=ALL)
 
     def data(self) -> Data:
         """Raises ConfigError."""
@@ -159,36 +160,36 @@ class Reading:
 
     def _text(self, text: str, section: str, where: str, option: cfg.Opt) -> str:
         try:
-            return self._interpolated(text, section, 0, Budget())
+            return self._interpolated(text, section, (), Budget(self._budget))
         except _Elsewhere:
             return ""  # the option that is referred to tells it
         except LookupError as error:
             self._problems.append(Problem(where, _dotted(section, option.dest), str(error.args[0])))
             return ""
 
-    def _interpolated(self, text: str, section: str, depth: int, budget: Budget) -> str:
+    def _interpolated(self, text: str, section: str, above: Chain, budget: Budget) -> str:
         """Raises LookupError: a reference leads nowhere, or in a circle, or they grow without measure."""
         if "$" not in text:
             return text
-        if depth > DEPTH_LIMIT:
-            raise LookupError("its $ references go in a circle")
+        check_depth(above)
 
         def found(match: re.Match[str]) -> str:
             if match["dollar"]:
                 return "$"
-            return budget.take(self._lookup(match["bare"] or match["braced"], section, depth, budget))
+            return budget.take(self._lookup(match["bare"] or match["braced"], section, above, budget))
 
         return REFERENCE.sub(found, text.replace(r"\$", "$$"))
 
-    def _lookup(self, name: str, section: str, depth: int, budget: Budget) -> str:
+    def _lookup(self, name: str, section: str, above: Chain, budget: Budget) -> str:
         group, _, key = name.rpartition(".")
         for place in [section_name(group)] if group else [section, DEFAULT_SECTION]:
             option = (self._options.sections.get(place) or self._each).get(key)
             if option is not None:
                 written = self._written(place, option)
                 value = option.default if written is None else written.texts[-1]
-                return self._interpolated("" if value is None else str(value), place, depth + 1, budget)
-        kind = _Elsewhere if depth else LookupError
+                chain = (*above, (place, option.dest))
+                return self._interpolated("" if value is None else str(value), place, chain, budget)
+        kind = _Elsewhere if above else LookupError
         raise kind(f"${name} stands for nothing; there is no such option")
 
 
