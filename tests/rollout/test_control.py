@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hitless.rollout.errors import Late, Rejected, Unreachable
+import hitless.rollout.runner as runner_module
+from hitless.rollout.errors import Late, Rejected, Stopped, Unreachable
 from rollout.conftest import Make
 from rollout.ground import DEADLINE_S, Ground
 
@@ -212,3 +213,28 @@ def test_an_abort_in_the_middle_of_an_upgrade_lets_the_node_come_back(ground: Gr
     assert set(ground.traffic().values()) == {"ready"}
     assert ground.roll_back().status == "done"
     assert ground.releases() == dict.fromkeys(ground.nodes, "1")
+
+
+@pytest.mark.parametrize(("wish", "status"), [("abort", "aborted"), ("pause", "paused")])
+def test_no_node_is_drained_after_the_wish_to_stop(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, wish: str, status: str
+) -> None:
+    ground.write("2")
+    monkeypatch.setattr(runner_module, "TOLD_S", DEADLINE_S)  # nobody looks but the boundary itself
+    rollouts = ground.rollouts()
+
+    async def wished() -> None:
+        running = asyncio.create_task(rollouts.run())
+        (ground.node("n1") / "hold").touch()
+        try:
+            await asyncio.to_thread(wait_until, lambda: ground.is_at("n1.upgrade"))
+            await ground.rollouts().ask(wish)
+        finally:
+            (ground.node("n1") / "hold").unlink()
+            await asyncio.wait({running})
+        with pytest.raises(Stopped):
+            running.result()
+
+    asyncio.run(wished())
+    assert ground.status().row.status == status
+    assert ground.releases() == {"n1": "2", "n2": "1", "n3": "1"}

@@ -336,3 +336,17 @@ def test_nodes_that_are_not_well_are_not_said_to_stay_up(ground: Ground) -> None
     ground.write("2")
     (gate,) = (each for each in asyncio.run(ground.rollouts().plan()).gates if each.name == "min_up")
     assert gate.message.startswith("only 0 of 3 nodes are up (n1: http://")
+
+
+def test_a_start_action_that_does_not_return_is_told_what_becomes_of_its_service(ground: Ground) -> None:
+    mark = f"62.{secrets.randbelow(10**8):08d}"
+    path = ground.write("2", more="deadlines: {start: 500ms}")
+    lines = path.read_text().splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("  start:"))
+    lines[start] = f"  start: sh -c 'sleep {mark} & wait'"
+    path.write_text("\n".join(lines))
+    with pytest.raises(
+        Late, match=r"had not ended after 0\.5 s; it was ended, and with it .* with setsid and return at once"
+    ):
+        ground.run()
+    assert having(mark) == []

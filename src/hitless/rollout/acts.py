@@ -263,7 +263,16 @@ class Acts:
             raise Rejected(
                 "not_expanded", f"{node.name} was not started: {left[0]} has not run; resume runs it"
             )
-        await self._world.process.start(self._world.hand(node), deadline)
+        try:
+            await self._world.process.start(self._world.hand(node), deadline)
+        except Late as error:
+            if error.reason != "command_late" or self._settings.process.kind not in ("commands", "serve"):
+                raise
+            raise Late(
+                "start_late",
+                f"{error.message}; it was ended, and with it what it had started and what had not left its session: have"
+                " process.start begin the service with setsid and return at once, or give it longer in deadlines.start",
+            ) from error
         return "it was started"
 
     async def _probe(self, step: Step, deadline: Deadline, tell: Tell) -> str:

@@ -172,10 +172,12 @@ class Runner:
                 "overall_late",
                 f"the rollout was not done within {self._overall.seconds:g} s, and stops before {step.id}; resume",
             )
-        if self._wish == "abort" and step.kind not in GOES_ON:
-            raise Stopped("aborted", f"aborted before {step.id}")
-        if self._wish == "pause" and step.kind not in GOES_ON:
-            raise Stopped("paused", f"paused before {step.id}, as was asked")
+        if step.kind not in GOES_ON:
+            await self._heed()  # what was wished before a step begins comes before it
+            if self._wish == "abort":
+                raise Stopped("aborted", f"aborted before {step.id}")
+            if self._wish == "pause":
+                raise Stopped("paused", f"paused before {step.id}, as was asked")
         await self._hold(step)
 
     async def _hold(self, step: Step) -> None:
@@ -242,11 +244,16 @@ class Runner:
         while True:
             await asyncio.sleep(TOLD_S)
             with suppress(RolloutError):  # the next write of a step says it
-                notes, wished = dict(self._notes), await self._in_thread(self._journal.wished, self._id)
-                if wished in ("pause", "abort"):
-                    self.ask("abort" if wished == "abort" else "pause")
+                notes = dict(self._notes)
+                await self._heed()
                 if notes:
                     await self._in_thread(self._journal.note, self._id, notes)
+
+    async def _heed(self) -> None:
+        """Take up what somebody has wished in the journal."""
+        wished = await self._in_thread(self._journal.wished, self._id)
+        if wished in ("pause", "abort"):
+            self.ask("abort" if wished == "abort" else "pause")
 
     def _state_of(self, step: Step) -> str | None:
         row = self._rows.get(step.id)
