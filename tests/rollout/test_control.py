@@ -238,3 +238,14 @@ def test_no_node_is_drained_after_the_wish_to_stop(
     asyncio.run(wished())
     assert ground.status().row.status == status
     assert ground.releases() == {"n1": "2", "n2": "1", "n3": "1"}
+
+
+def test_a_plan_says_without_colours_which_gates_do_not_hold(ground: Ground) -> None:
+    ground.write("2", n3="unlisted")
+    done = ground.hitless("plan")
+    assert done.returncode == 3
+    assert "gate releases holds: " in done.stdout
+    assert "gate inventory does not hold: the balancer front has the server n3" in " ".join(
+        done.stdout.split()
+    )
+    assert done.stdout.endswith("the rollout cannot begin\n")

@@ -129,7 +129,10 @@ def print_plan(out: Console, planned: Planned) -> None:
     for note in plan.notes:
         out.print(note, markup=False, style="yellow")
     for each in planned.gates:
-        out.print(f"[{'green' if each.holds else 'red'}]{each.name}[/] {escape(each.message)}")
+        word = "[green]holds[/]" if each.holds else "[red]does not hold[/]"
+        out.print(f"gate {each.name} {word}: {escape(each.message)}")
+    if not planned.may_begin:
+        out.print("the rollout cannot begin", style="red")
 
 
 def print_diff(out: Console, last: RolloutRow | None, changes: Sequence[Change]) -> None:
