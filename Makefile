@@ -26,11 +26,8 @@ system-packages:
 	@sh requirements/system.sh
 
 # Tests mostly wait for processes to start and end, so three at a time fill two cores; a file's tests stay together.
-# Those of listeners come after the others, in one process: beside others some of them do not hold yet.
-ALONE := tests/agent/notifications
 test: setup system-packages
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore $(ALONE) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest $(ALONE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -20,8 +20,9 @@ def already(self: Broker, messages: Sequence[Received]) -> None:
     """Nothing is left to acknowledge."""
 
 
-Broker.take = take_and_ack  # type: ignore[method-assign]
-Broker.ack = already  # type: ignore[method-assign]
-
-if __name__ == "__main__":
+if (
+    __name__ == "__main__"
+):  # in a process of its own only: whoever imports this file keeps a broker without the mistake
+    Broker.take = take_and_ack  # type: ignore[method-assign]
+    Broker.ack = already  # type: ignore[method-assign]
     main()

@@ -109,7 +109,11 @@ class Crowd:
         return False
 
     def stop(self) -> list[int]:
-        """Exit codes."""
+        """Exit codes.
+
+        One that was just started again is waited for: until it listens to signals, SIGTERM ends it like any program.
+        """
+        self.waits_for(lambda: all(self._answers(number) for number in self.processes))
         for process in self.processes.values():
             process.terminate()
         codes = [process.wait(DEADLINE_S) for process in self.processes.values()]
